@@ -1,0 +1,1 @@
+"""What a GLM is: its configuration, parameter names and shapes."""
