@@ -52,7 +52,6 @@ class Vocabulary:
         self.eos_id: int = self._processor.eos_id()
         self._check()
         self._byte_ids = {value: i for i, value in self.byte_values.items()}
-        self._ids = {piece: i for i, piece in enumerate(self.pieces)}
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -100,7 +99,8 @@ class Vocabulary:
         """Ids of `text`, with SentencePiece's dummy prefix; never a silent id.
 
         Raises:
-            TokenizerError: `text` is no string, or holds half a surrogate pair.
+            TokenizerError: `text` is no string, or holds half a surrogate pair; or the file is so
+                odd that it has no ids for it.
         """
         check_text(text)
         ids: list[int] = self._processor.encode(text, out_type=int)
@@ -112,17 +112,17 @@ class Vocabulary:
     def encode_continuation(self, text: str) -> list[int]:
         """Ids of a text that follows other text: `encode(text)` without the dummy prefix."""
         ids = self.encode(text)
-        if not ids:
+        first = self.pieces[ids[0]] if ids else ""
+        if not first.startswith(SPACE):
             return ids
-        first = self.pieces[ids[0]]
-        if not first.startswith(SPACE) or first == SPACE:
+        rest = first[1:]
+        if not rest:
             return ids[1:]
-        rest = self._ids.get(first[1:])
-        known = rest is not None and rest not in self.silent_ids and rest not in self.byte_values
-        return ([rest] if known and rest is not None else self._spell(first[1:])) + ids[1:]
-
-    def _spell(self, piece: str) -> list[int]:
-        return [self._byte_ids[byte] for byte in piece.replace(SPACE, " ").encode("utf-8")]
+        token = self._processor.piece_to_id(rest)
+        if token in self.silent_ids or token in self.byte_values:
+            spelled = rest.replace(SPACE, " ").encode("utf-8")
+            return [self._byte_ids[byte] for byte in spelled] + ids[1:]
+        return [token, *ids[1:]]
 
 
 def check_text(text: object) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sentencepiece
 
+from glmlite.i18n import language
 from glmlite.text import Tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,15 @@ def train(**options: Any) -> bytes:
     return out.getvalue()
 
 
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Errors in English, whatever the machine's locale."""
+    monkeypatch.setenv("GLMLITE_LANG", "en")
+    language.cache_clear()
+    yield
+    language.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained model with two control symbols that occur in ordinary text."""
@@ -64,9 +74,6 @@ def golden() -> dict[str, Any]:
         pytest.skip("no goldens: ../shared/golden/templates.json is absent")
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return data
-
-
-Load = Callable[[str], Tokenizer]
 
 
 @pytest.fixture(scope="session", params=["small", "demo", "golden"])
