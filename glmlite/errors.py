@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from glmlite.i18n import _
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class GlmliteError(Exception):
@@ -25,6 +31,11 @@ class GlmliteError(Exception):
     def __str__(self) -> str:
         text = _(self.message, **self.params)
         return f"{text}\n{_(self.hint, **self.params)}" if self.hint else text
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """An error that the toolchain reported (`ToolchainError.to_dict`)."""
+        return cls(data["message"], hint=data["hint"], **data["params"])
 
 
 class ConfigError(GlmliteError):

@@ -165,7 +165,7 @@ _FIXED: dict[str, object] = {
 def _detect_generation(raw: Mapping[str, Any]) -> str | None:
     """"glm2" or "glm3" where the configuration names its origin, else None."""
     name = str(raw.get("_name_or_path", "")).lower()
-    found = {m for m in re.findall(r"chatglm([23])(?!\d)", name)}
+    found = set(re.findall(r"chatglm([23])(?!\d)", name))
     return f"glm{found.pop()}" if len(found) == 1 else None
 
 

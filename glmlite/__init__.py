@@ -1,0 +1,90 @@
+"""glmlite: from a trained ChatGLM2/ChatGLM3 to an answer.
+
+    path = glmlite.export("glm2_6b", checkpoint="chatglm2-6b", output="bundle")
+    with glmlite.load(path) as model:
+        for piece in model.chat([{"role": "user", "content": "你好"}]):
+            print(piece.text, end="", flush=True)
+
+Everything is loaded when it is first used; `import glmlite` itself costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glmlite.errors import GlmliteError
+
+if TYPE_CHECKING:
+    from glmlite.progress import Progress
+    from glmlite.runtime.generation import Piece
+    from glmlite.runtime.model import Model, load
+    from glmlite.runtime.session import Session
+    from glmlite.text.tokenizer import Tokenizer
+
+__version__ = "0.1.0"
+__all__ = [
+    "GlmliteError",
+    "Model",
+    "Piece",
+    "Session",
+    "Tokenizer",
+    "__version__",
+    "export",
+    "load",
+]
+
+_LAZY = {
+    "Model": "glmlite.runtime.model",
+    "Piece": "glmlite.runtime.generation",
+    "Session": "glmlite.runtime.session",
+    "Tokenizer": "glmlite.text.tokenizer",
+    "load": "glmlite.runtime.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'glmlite' has no attribute {name!r}")
+
+
+def export(
+    config: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    toolchain: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    **overrides: Any,
+) -> Path:
+    """Export a checkpoint as a bundle and prove that its graphs compute what the model does.
+
+    Args:
+        config: a recipe: its file, its name (e.g. "glm2_6b"), or its contents as a dict.
+        toolchain: interpreter that has MindSpore; None: `GLMLITE_TOOLCHAIN`, else this one.
+        progress: told of every stage; see `glmlite.progress`.
+        overwrite: replace a bundle that is at the output already.
+        **overrides: values that replace the recipe's: `checkpoint=…`, `output=…`,
+            `cache_length=512`, or whole dotted keys as `**{"export.cache_length": 512}`.
+
+    Returns:
+        The bundle's folder, absolute.
+
+    Raises:
+        GlmliteError: says what is wrong and what to do; nothing is left behind.
+    """
+    # `glmlite.export` is also the package of the pipeline; importing it must not hide this function.
+    pipeline = importlib.import_module("glmlite.export.pipeline")
+    globals()["export"] = export
+    report = pipeline.run_export(
+        config,
+        toolchain=toolchain,
+        progress=progress,
+        overrides=overrides,
+        overwrite=overwrite,
+    )
+    path: Path = report.path
+    return path

@@ -1,0 +1,1 @@
+"""From a checkpoint to a bundle: the pipeline, the weights file, the parity proof."""

@@ -1,0 +1,170 @@
+"""The export: checkpoint in, proven bundle out, nothing in between left behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import glmlite
+from glmlite.bundle.manifest import (
+    GraphEntry,
+    Manifest,
+    ParityEntry,
+    TokenizerEntry,
+    WeightsEntry,
+)
+from glmlite.bundle.store import check_output, describe_files, publish, staging
+from glmlite.errors import ExportError
+from glmlite.export.config import ExportConfig, load_config
+from glmlite.export.graphs import export_mindir
+from glmlite.export.plan import ExportPlan, make_plan
+from glmlite.export.proof import prove
+from glmlite.export.weights import (
+    INDEX,
+    PREFIX_CACHE,
+    WEIGHTS,
+    weights_bytes,
+    write_prefix,
+    write_weights,
+)
+from glmlite.i18n import _
+from glmlite.progress import NoProgress, Progress
+from glmlite.runtime.engines.interpreter import Interpreter, find_toolchain
+
+TOKENIZER = "tokenizer.model"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """What an export made: the bundle's folder, its manifest, and the seconds it took."""
+
+    path: Path
+    manifest: Manifest
+    seconds: float
+
+
+def run_export(
+    config: ExportConfig | str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    toolchain: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Export a checkpoint as a bundle.
+
+    Args:
+        config: a recipe: its file, its name, its contents, or an `ExportConfig`.
+        toolchain: interpreter that has MindSpore; None: `GLMLITE_TOOLCHAIN`, else this one.
+        progress: told of every stage.
+        overrides: dotted key -> value, e.g. {"export.cache_length": 512}.
+        overwrite: replace a bundle that is at `export.output` already.
+
+    Raises:
+        GlmliteError: of the kind that fits; nothing is left at the output or beside it.
+    """
+    started = time.monotonic()
+    progress = progress or NoProgress()
+    if not isinstance(config, ExportConfig):
+        config = load_config(config, overrides or {})
+    output = Path(config.export.output).expanduser().absolute()
+    check_output(output, overwrite)
+    progress.stage(_("Reading the checkpoint"))
+    plan = make_plan(config)
+    interpreter = find_toolchain(toolchain)
+    if interpreter.mindspore is None:
+        raise ExportError(
+            "MindIR export needs MindSpore, and {python} does not have it.",
+            hint="pip install 'glmlite[mindspore]', or name an interpreter that has it: "
+            "--toolchain .toolchain/bin/python (made by `make toolchain`).",
+            python=interpreter.python,
+        )
+    try:
+        with staging(output, overwrite) as folder:
+            _check_space(folder, plan)
+            manifest = _fill(folder, plan, interpreter, progress)
+            publish(folder, manifest.to_json(), output)
+    except OSError as error:
+        raise ExportError(
+            "The bundle could not be written to {path}: {error}. Nothing was kept.",
+            hint="Free some space or name another --output.",
+            path=str(output),
+            error=error.strerror or str(error),
+        ) from error
+    finally:
+        progress.done()
+    return ExportReport(output, manifest, time.monotonic() - started)
+
+
+def _check_space(folder: Path, plan: ExportPlan) -> None:
+    """MindSpore writes the weights a second time before they are dropped."""
+    needed = 2 * weights_bytes(plan.model, plan.dtype)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ExportError(
+            "The export needs {needed:.1f} GB of disk and {path} has {free:.1f} GB free.",
+            hint="Free some space or name another --output.",
+            needed=needed / 1e9,
+            free=free / 1e9,
+            path=str(folder.parent),
+        )
+
+
+def _fill(folder: Path, plan: ExportPlan, interpreter: Interpreter, progress: Progress) -> Manifest:
+    """Put everything but the manifest into the staging folder, prove it, and describe it."""
+    size = weights_bytes(plan.model, plan.dtype)
+    progress.stage(_("Writing the weights"), size, "B")
+    write_weights(plan.checkpoint, plan.model, plan.dtype, folder / WEIGHTS, progress)
+    tokenizer = _add_tokenizer(folder, plan)
+    write_prefix(plan.prefix, folder)
+    graphs = export_mindir(folder, plan, interpreter, progress)
+    parity = prove(folder, plan, graphs, interpreter, progress)
+    return describe(folder, plan, graphs, parity, tokenizer, interpreter, progress)
+
+
+def _add_tokenizer(folder: Path, plan: ExportPlan) -> TokenizerEntry | None:
+    if plan.tokenizer is None:
+        return None
+    shutil.copyfile(plan.tokenizer.path, folder / TOKENIZER)
+    return TokenizerEntry(TOKENIZER, plan.tokenizer.special_ids)
+
+
+def describe(
+    folder: Path,
+    plan: ExportPlan,
+    graphs: tuple[GraphEntry, ...],
+    parity: tuple[ParityEntry, ...],
+    tokenizer: TokenizerEntry | None,
+    interpreter: Interpreter,
+    progress: Progress,
+) -> Manifest:
+    """The manifest of a staged bundle; hashes every file."""
+    total = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    progress.stage(_("Hashing the files"), total, "B")
+    return Manifest(
+        model=plan.model,
+        family=plan.family,
+        tokenizer=tokenizer,
+        graphs=graphs,
+        weights=WeightsEntry(
+            dtype=plan.dtype,
+            quantization="none",
+            bytes=weights_bytes(plan.model, plan.dtype),
+            index=f"{WEIGHTS}/{INDEX}",
+        ),
+        files=describe_files(folder, progress),
+        prefix_length=plan.prefix_length,
+        prefix_cache=PREFIX_CACHE if plan.prefix_length else None,
+        parity=parity,
+        producer={
+            "glmlite": glmlite.__version__,
+            "mindspore": interpreter.mindspore or "",
+            "python": interpreter.version,
+        },
+        checkpoint=plan.checkpoint.fingerprint(),
+    )

@@ -1,0 +1,54 @@
+"""How an engine runs, whichever it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from glmlite.errors import EngineError
+
+DEVICES = ("auto", "cpu", "ascend")
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineOptions:
+    """Options of all engines; one that an engine does not have is ignored by it.
+
+    Attributes:
+        toolchain: interpreter of the engines `lite` and `mindspore`; None: `GLMLITE_TOOLCHAIN`,
+            else this one.
+        threads: CPU threads; None leaves it to the engine.
+        device: "auto" (Ascend where its driver is), "cpu" or "ascend"; for `lite`.
+        device_id: Ascend device. rank_id: its rank in a distributed run.
+        provider: Lite's Ascend provider, e.g. "ge"; None leaves it to Lite.
+        engine_config: Lite's ini file, or "prefill.ini,decode.ini".
+    """
+
+    toolchain: str | os.PathLike[str] | None = None
+    threads: int | None = None
+    device: str = "auto"
+    device_id: int = 0
+    rank_id: int = 0
+    provider: str | None = None
+    engine_config: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise EngineError(
+                "device is {found!r}; it must be auto, cpu or ascend.", found=self.device
+            )
+        if self.threads is not None and self.threads < 1:
+            raise EngineError("threads is {found}; it must be at least 1.", found=self.threads)
+        for path in (self.engine_config or "").split(","):
+            if path and not os.path.isfile(path):
+                raise EngineError("The engine's configuration {path} is no file.", path=path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for the toolchain, paths absolute."""
+        data = dataclasses.asdict(self)
+        del data["toolchain"]
+        if self.engine_config:
+            paths = self.engine_config.split(",")
+            data["engine_config"] = ",".join(os.path.abspath(p) for p in paths)
+        return data

@@ -1,0 +1,149 @@
+"""Static graphs as one engine: picks the graph of a step, owns the caches, moves them when full.
+
+Only ids go in and logits come out; a cache is a number to the outside.
+"""
+
+import numpy as np
+
+from .errors import ToolchainError
+
+
+class _Cache:
+    """One cache of B rows: its graphs' S, and the backend's own arrays."""
+
+    def __init__(self, cache_length, data):
+        self.cache_length, self.data = cache_length, data
+
+
+class GraphEngine:
+    """The graphs of one bundle on one backend.
+
+    Args:
+        backend: `MindSporeBackend` or `LiteBackend`.
+        job: "graphs" (dicts of phase, tokens, cache_length, batch_size, path, dtype, producer),
+            "num_layers", "num_groups", "head_dim", "vocab_size", "prefix_length",
+            "prefix_path" (a .npy of [layers, 2, groups, P, head_dim], or None).
+    """
+
+    def __init__(self, backend, job):
+        self.backend = backend
+        self.job = job
+        self.graphs = {
+            (g["phase"] == "score", g["tokens"], g["cache_length"]): g for g in job["graphs"]
+        }
+        self.batch_size = job["graphs"][0]["batch_size"]
+        self.cache_lengths = sorted({g["cache_length"] for g in job["graphs"]})
+        self.loaded = {}
+        self.caches = {}
+        self.next_cache = 0
+        self.prefix = None
+        if job["prefix_length"]:
+            self.prefix = np.load(job["prefix_path"], allow_pickle=False)
+        if hasattr(backend, "declare"):
+            backend.declare(job["graphs"])
+        # A pair of versions that does not fit shows at once, not in the first answer.
+        smallest = min(self.graphs)
+        self.cache_dtype = backend.cache_dtype(self._load(smallest), self.graphs[smallest])
+
+    def _load(self, key):
+        if key not in self.loaded:
+            self.loaded[key] = self.backend.load(self.graphs[key])
+        return self.loaded[key]
+
+    def _shape(self, cache_length):
+        job = self.job
+        return (self.batch_size, job["num_groups"], cache_length, job["head_dim"])
+
+    def new_cache(self):
+        """Make a cache of the smallest length, the prefix in its first slots; returns its number."""
+        length = self.cache_lengths[0]
+        arrays = []
+        for i in range(2 * self.job["num_layers"]):
+            array = np.zeros(self._shape(length), self.cache_dtype)
+            if self.prefix is not None:
+                array[:, :, : self.job["prefix_length"]] = self.prefix[i // 2, i % 2]
+            arrays.append(array)
+        self.next_cache += 1
+        self.caches[self.next_cache] = _Cache(length, self.backend.new_cache(arrays))
+        return self.next_cache
+
+    def free_cache(self, number):
+        """Forget a cache; one that is not there is no error."""
+        self.caches.pop(number, None)
+
+    def step(self, number, rows, score):
+        """Run one chunk.
+
+        Args:
+            number: of the cache. rows: input_ids int32 [B,T], position and valid_length int32 [B].
+            score: whether a score graph is meant.
+
+        Returns:
+            float32 [B,V], or [B,T,V] from a score graph.
+
+        Raises:
+            ToolchainError: no graph has this T, the chunk does not fit, or the backend failed; the
+                cache is then as it was.
+        """
+        cache = self.caches.get(number)
+        if cache is None:
+            raise ToolchainError("There is no cache {number}.", number=number)
+        input_ids, position, valid_length = rows
+        tokens = input_ids.shape[1]
+        needed = int(self.job["prefix_length"] + (position + valid_length).max())
+        lengths = [
+            s for s in self.cache_lengths if s >= max(needed, cache.cache_length)
+            and (score, tokens, s) in self.graphs
+        ]  # fmt: skip
+        if not lengths:
+            raise ToolchainError(
+                "No graph of this bundle takes {tokens} tokens at {needed} cache slots.",
+                tokens=tokens,
+                needed=needed,
+            )
+        graph = self._load((score, tokens, lengths[0]))
+        if lengths[0] != cache.cache_length:
+            self._grow(cache, lengths[0])
+        try:
+            logits = self.backend.run(graph, rows, cache.data)
+        except ToolchainError:
+            raise
+        except Exception as error:
+            raise ToolchainError(
+                "{engine} failed in a step: {error}",
+                engine=self.backend.name,
+                error=str(error).strip()[:2000],
+            )
+        shape = (self.batch_size,) + ((tokens,) if score else ()) + (self.job["vocab_size"],)
+        if logits.size != np.prod(shape):
+            raise ToolchainError(
+                "A graph returned logits of shape {found}; the contract says {expected}.",
+                found=str(logits.shape),
+                expected=str(shape),
+            )
+        return logits.reshape(shape).astype(np.float32, copy=False)
+
+    def _grow(self, cache, cache_length):
+        arrays = []
+        for old in self.backend.to_arrays(cache.data):
+            array = np.zeros(self._shape(cache_length), old.dtype)
+            array[:, :, : cache.cache_length] = old
+            arrays.append(array)
+        cache.data, cache.cache_length = self.backend.new_cache(arrays), cache_length
+
+    def close(self):
+        """Free graphs and caches."""
+        self.loaded.clear()
+        self.caches.clear()
+        self.backend.close()
+
+
+def open_engine(job):
+    """A `GraphEngine` for `job["engine"]` ("mindspore" or "lite") with `job["options"]`."""
+    if job["engine"] == "lite":
+        from .lite_backend import LiteBackend
+
+        return GraphEngine(LiteBackend(job["options"]), job)
+    from .mindspore_backend import MindSporeBackend
+
+    return GraphEngine(MindSporeBackend(job["options"]), job)

@@ -1,0 +1,196 @@
+"""Runs MindIR graphs on MindSpore Lite 2.0 … 2.11, on the CPU or on Ascend.
+
+What an installed Lite can do is looked up on its classes, never read off its version. What was run:
+2.0.0 on x86-64 CPUs. What was not: everything behind `build_from_file` on Ascend.
+"""
+
+import inspect
+import os
+
+import numpy as np
+
+from . import mindir
+from .errors import ToolchainError
+
+# Lite versions whose newest readable MindIR is known (measured); others decide for themselves.
+KNOWN_MAX_MINDIR = {"2.0": 1}
+
+
+def max_mindir_version(lite_version):
+    """The newest `mind_ir_version` that a Lite reads, or None where that is not known."""
+    return KNOWN_MAX_MINDIR.get(".".join(lite_version.split(".")[:2]))
+
+
+def has_ascend():
+    """Whether an Ascend driver shows its devices on this machine."""
+    return os.path.exists("/dev/davinci_manager")
+
+
+def accepts(function, name):
+    """Whether a Python callable takes a keyword `name`."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+class LiteBackend:
+    """Builds one `Model` a graph; the caches are arrays of the host.
+
+    Args:
+        options: threads, device ("auto", "cpu", "ascend"), device_id, rank_id, provider,
+            engine_config (path of an ini file, or "prefill.ini,decode.ini", or None).
+        lite: the module; for tests of what other versions offer.
+    """
+
+    name = "lite"
+
+    def __init__(self, options, lite=None):
+        if lite is None:
+            try:
+                import mindspore_lite as lite
+            except ImportError as error:
+                raise ToolchainError(
+                    "MindSpore Lite cannot be imported: {error}",
+                    hint="Build a toolchain that has it (make toolchain) and name it: "
+                    "--toolchain .toolchain/bin/python. `glmlite doctor` lists what was found.",
+                    error=str(error),
+                )
+        self.lite = lite
+        self.version = getattr(lite, "__version__", "?")
+        self.options = options
+        device = options.get("device") or "auto"
+        if device == "auto":
+            device = "ascend" if has_ascend() else "cpu"
+        self.device = device
+        self.group = None
+        self.models = {}
+
+    def context(self):
+        """A Lite context for the chosen device."""
+        options = self.options
+        context = self.lite.Context()
+        context.target = [self.device]
+        if options.get("threads"):
+            context.cpu.thread_num = options["threads"]
+        if self.device == "ascend":
+            ascend = context.ascend
+            ascend.device_id = options.get("device_id") or 0
+            for attribute in ("rank_id", "provider"):
+                value = options.get(attribute)
+                if value in (None, "") or (attribute == "rank_id" and not value):
+                    continue
+                if not hasattr(ascend, attribute):
+                    raise ToolchainError(
+                        "MindSpore Lite {version} has no Ascend setting {name}; 2.1 and newer do.",
+                        version=self.version,
+                        name=attribute,
+                    )
+                setattr(ascend, attribute, value)
+        return context
+
+    def declare(self, graphs):
+        """Before anything is built: graphs on Ascend share one copy of the weights, where Lite can.
+
+        `ModelGroup` (2.1 and newer) has to know its models before they are built.
+        """
+        group = getattr(self.lite, "ModelGroup", None)
+        if group is None or self.device != "ascend" or len(graphs) < 2:
+            return
+        self.group = group(self.lite.ModelGroupFlag.SHARE_WEIGHT)
+        self.models = {graph["path"]: self.lite.Model() for graph in graphs}
+        self.group.add_model(list(self.models.values()))
+
+    def build_arguments(self, phase):
+        """Keyword arguments of `build_from_file` that this Lite takes."""
+        config = self.options.get("engine_config")
+        if not config:
+            return {}
+        prefill, _, decode = config.partition(",")
+        config = decode if decode and phase == "decode" else prefill
+        if not accepts(self.lite.Model.build_from_file, "config_path"):
+            raise ToolchainError(
+                "MindSpore Lite {version} takes no configuration file; 2.1 and newer do.",
+                version=self.version,
+            )
+        return {"config_path": config}
+
+    def load(self, graph):
+        """Build one graph.
+
+        Raises:
+            ToolchainError: Lite refuses it; where the MindIR's version is why, that is said.
+        """
+        path = graph["path"]
+        limit = max_mindir_version(self.version)
+        found = mindir.read_version(path)
+        if limit is not None and found > limit:
+            raise self._too_new(graph, found)
+        model = self.models.get(path) or self.lite.Model()
+        arguments = self.build_arguments(graph["phase"])
+        try:
+            model.build_from_file(path, self.lite.ModelType.MINDIR, self.context(), **arguments)
+        except Exception as error:
+            raise ToolchainError(
+                "MindSpore Lite {version} cannot build {path} on {device}: {error}",
+                hint="Export with a MindSpore no newer than this Lite "
+                "(this graph: MindSpore {producer}, MindIR version {found}).",
+                version=self.version,
+                path=path,
+                device=self.device,
+                error=str(error).strip()[:2000],
+                producer=graph.get("producer") or "?",
+                found=found,
+            )
+        return model
+
+    def _too_new(self, graph, found):
+        return ToolchainError(
+            "{path} is MindIR version {found} (written by MindSpore {producer}); MindSpore Lite "
+            "{version} reads versions up to {limit}.",
+            hint="Export again with a MindSpore no newer than this Lite: "
+            "glmlite export … --toolchain .toolchain/bin/python",
+            path=graph["path"],
+            found=found,
+            producer=graph.get("producer") or "?",
+            version=self.version,
+            limit=max_mindir_version(self.version),
+        )
+
+    def new_cache(self, arrays):
+        """Arrays of their own."""
+        return [np.array(a) for a in arrays]
+
+    def to_arrays(self, cache):
+        """The cache is arrays already."""
+        return cache
+
+    def cache_dtype(self, model, graph):
+        """The dtype of the graph's cache inputs: Lite turns float16 ones into float32 on x86."""
+        name = str(model.get_inputs()[3].dtype).upper()
+        return np.dtype(np.float16 if "FLOAT16" in name else np.float32)
+
+    def run(self, model, rows, cache):
+        """Run one step; see `MindSporeBackend.run`.
+
+        Lite keeps pointers into what it is given and reuses the memory of what it returns, so the
+        inputs stay referenced here and every output is copied.
+        """
+        inputs = model.get_inputs()
+        arrays = [np.ascontiguousarray(row) for row in rows] + cache
+        for tensor, array in zip(inputs, arrays):
+            tensor.set_data_from_numpy(array)
+        outputs = model.predict(inputs)
+        if len(outputs) != len(cache) + 1:
+            raise ToolchainError(
+                "MindSpore Lite returned {found} outputs; the graph has {expected}.",
+                found=len(outputs),
+                expected=len(cache) + 1,
+            )
+        for array, output in zip(cache, outputs[1:]):
+            np.copyto(array, output.get_data_to_numpy().reshape(array.shape))
+        return np.array(outputs[0].get_data_to_numpy())
+
+    def close(self):
+        """Let go of the group and its models."""
+        self.group, self.models = None, {}

@@ -1,0 +1,58 @@
+"""The weights file of a bundle, written by the parent and mapped by the toolchain.
+
+`weights/data_0` has the layout that MindSpore gives external data: a header of 64 bytes whose first
+one says little-endian, then every tensor at a multiple of 64 bytes. `weights/index.json` tells what
+lies where, so the same file serves the export, the graphs and the reference.
+"""
+
+import json
+import os
+
+import numpy as np
+
+HEADER = b"\x01" + bytes(63)
+ALIGNMENT = 64
+DTYPES = ("float32", "float16")
+
+
+class WeightsIndex:
+    """`index.json`: the data file's name and, for each tensor, its dtype, shape, offset, bytes."""
+
+    def __init__(self, file, tensors):
+        self.file, self.tensors = file, tensors
+
+    @classmethod
+    def read(cls, path):
+        """Read and check an index.
+
+        Raises:
+            ValueError: it is malformed, or an entry lies outside the data file.
+        """
+        with open(path, encoding="utf-8") as handle:
+            data = json.load(handle)
+        file, tensors = data["file"], data["tensors"]
+        if file != os.path.basename(file):
+            raise ValueError("the data file %r lies outside the folder" % (file,))
+        size = os.path.getsize(os.path.join(os.path.dirname(path), file))
+        for name, entry in tensors.items():
+            dtype, shape, offset = entry["dtype"], entry["shape"], entry["offset"]
+            if dtype not in DTYPES or any(not isinstance(n, int) or n < 1 for n in shape):
+                raise ValueError("%s: dtype %r, shape %r" % (name, dtype, shape))
+            nbytes = np.dtype(dtype).itemsize
+            for n in shape:
+                nbytes *= n
+            if nbytes != entry["nbytes"] or offset < len(HEADER) or offset + nbytes > size:
+                raise ValueError("%s lies outside %s" % (name, file))
+        return cls(file, tensors)
+
+    def to_json(self):
+        """The file's text."""
+        return json.dumps({"file": self.file, "tensors": self.tensors}, indent=1) + "\n"
+
+    def map(self, folder):
+        """Name -> array over one private mapping of the file (copied on write, never written)."""
+        data = np.memmap(os.path.join(folder, self.file), dtype=np.uint8, mode="c")
+        return {
+            name: data[e["offset"] : e["offset"] + e["nbytes"]].view(e["dtype"]).reshape(e["shape"])
+            for name, e in self.tensors.items()
+        }
