@@ -39,6 +39,10 @@ class Dialogue:
         for i in range(most):
             yield tuple(turn.ask[i % len(turn.ask)] for turn in self.turns)
 
+    def ask(self, questions: tuple[str, ...]) -> list[tuple[str, str]]:
+        """Question and answer of each turn, asked with `questions`."""
+        return [(q, turn.answer) for q, turn in zip(questions, self.turns, strict=True)]
+
 
 def _expand(raw: dict[str, Any], language: str) -> Iterator[Dialogue]:
     for name in raw.get("names", [None]):
@@ -64,12 +68,3 @@ def load_corpus() -> tuple[Dialogue, ...]:
             _expand(entry, language) for entry in raw["dialogues"]
         )
     return tuple(dialogues)
-
-
-def messages(questions: tuple[str, ...], dialogue: Dialogue) -> list[dict[str, str]]:
-    """User and assistant messages of `dialogue`, asked with `questions`."""
-    result = []
-    for question, turn in zip(questions, dialogue.turns, strict=True):
-        result.append({"role": "user", "content": question})
-        result.append({"role": "assistant", "content": turn.answer})
-    return result
