@@ -124,6 +124,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         ) from error
     if resolved.is_dir():
         folder, shards = resolved, _open_folder(resolved)
+    elif not resolved.is_file():
+        raise CheckpointError("{file} is not a regular file.", file=given.name)
     else:
         # The parent as given: in a Hugging Face cache the file itself is a link to a blob.
         folder, shards = given.parent.resolve(), _open_file(given)

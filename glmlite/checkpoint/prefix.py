@@ -35,17 +35,16 @@ def read_prefix(source: str | Path | Checkpoint | WeightSource, config: ModelCon
         CheckpointError: the file is damaged or fits another model.
         ConfigError: an adapter of another kind, which glmlite does not read yet.
     """
-    tensors = open_checkpoint(source) if isinstance(source, (str, Path)) else source
+    if isinstance(source, (str, Path)):
+        if (Path(source) / "adapter_config.json").exists():
+            raise _not_yet("adapter_config.json")
+        tensors: WeightSource = open_checkpoint(source)
+    else:
+        tensors = source
     shapes = tensors.shapes()
     projected = any(name.startswith(_PREFIX_PROJECTION) for name in shapes)
     if PREFIX_EMBEDDING not in shapes or projected:
-        raise ConfigError(
-            "This adapter is not supported yet; it holds {found}.",
-            hint="Today glmlite reads a P-Tuning v2 prefix without projection ({name}). Merge a "
-            "LoRA into its checkpoint before the export.",
-            found=", ".join(sorted(shapes)[:3]),
-            name=PREFIX_EMBEDDING,
-        )
+        raise _not_yet(", ".join(sorted(shapes)[:3]))
     shape = shapes[PREFIX_EMBEDDING]
     width = 2 * config.num_layers * config.group_size
     if len(shape) != 2 or shape[1] != width:
@@ -63,3 +62,13 @@ def read_prefix(source: str | Path | Checkpoint | WeightSource, config: ModelCon
     table = table.reshape(shape[0], 2 * config.num_layers, config.num_groups, config.head_dim)
     per_slot = np.ascontiguousarray(table.transpose(1, 2, 0, 3))  # [2·layers, groups, P, head_dim]
     return [(per_slot[2 * i], per_slot[2 * i + 1]) for i in range(config.num_layers)]
+
+
+def _not_yet(found: str) -> ConfigError:
+    return ConfigError(
+        "This adapter is not supported yet; it holds {found}.",
+        hint="Today glmlite reads a P-Tuning v2 prefix without projection ({name}). Merge a LoRA "
+        "into its checkpoint before the export.",
+        found=found,
+        name=PREFIX_EMBEDDING,
+    )
