@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from glmlite.model.parameters import EMBEDDING, OUTPUT, parameter_shapes
 from glmlite.model.reference import forward, hidden_states, rms_norm, rotation
 from glmlite.runtime.engines.base import Cache
 from glmlite.runtime.engines.reference import ReferenceEngine
+from tests.oracle import forward64
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "glm2_tiny"
 CASES = ["len1", "len5", "len17", "len64"]
@@ -265,3 +267,33 @@ def test_idle_batch_costs_nothing():
     logits = engine.step(np.zeros((2, 4), np.int32), idle, idle, engine.new_cache())
     assert logits.shape == (2, TINY.vocab_size)
     assert weights.reads == [EMBEDDING]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("rope", [RopeConfig("linear", 16.0), RopeConfig("base", 50.0)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_variants_against_the_float64_oracle(groups, rope, bias):
+    config = dataclasses.replace(TINY, num_groups=groups, rope=rope, qkv_bias=bias)
+    weights = RandomWeights(config, seed=groups)
+    rng = np.random.default_rng(7)
+    shape = (groups, 3, config.head_dim)
+    prefix = [
+        (rng.normal(size=shape).astype(np.float32), rng.normal(size=shape).astype(np.float32))
+        for _ in range(config.num_layers)
+    ]
+    raw = {
+        "num_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "kv_channels": config.head_dim,
+        "multi_query_attention": True,
+        "multi_query_group_num": groups,
+        "layernorm_epsilon": config.norm_eps,
+        "add_qkv_bias": bias,
+    }
+    sequences = [list(range(1, 30)), [4, 4], [49]]
+    logits = forward(config, weights, sequences, prefix=prefix)
+    for ids, rows in zip(sequences, logits, strict=True):
+        expected = forward64.forward(
+            weights.tensors, raw, ids, rope=forward64.Rope(rope.kind, rope.ratio), prefix=prefix
+        )
+        np.testing.assert_allclose(rows, expected.logits, rtol=0, atol=1e-4)
