@@ -130,7 +130,7 @@ def _fill(folder: Path, plan: ExportPlan, interpreter: Interpreter, progress: Pr
 def _add_tokenizer(folder: Path, plan: ExportPlan) -> TokenizerEntry | None:
     if plan.tokenizer is None:
         return None
-    shutil.copyfile(plan.tokenizer.path, folder / TOKENIZER)
+    shutil.copyfile(plan.tokenizer.vocabulary.path, folder / TOKENIZER)
     return TokenizerEntry(TOKENIZER, plan.tokenizer.special_ids)
 
 
