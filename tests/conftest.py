@@ -1,0 +1,81 @@
+"""What every folder of tests may use: goldens, the toolchain, exported bundles."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from glmlite.i18n import language
+from tests.engines.bundles import Bundles
+
+ROOT = Path(__file__).parent.parent
+
+# Tests say themselves which interpreter they mean, and read messages in English.
+_NAMED_TOOLCHAIN = os.environ.pop("GLMLITE_TOOLCHAIN", None)
+os.environ["GLMLITE_LANG"] = "en"
+language.cache_clear()
+
+_WITHOUT_LITE = pytest.StashKey[int]()
+
+
+def _find_toolchain() -> tuple[str | None, str]:
+    """The interpreter with MindSpore Lite, or why there is none."""
+    python = Path(_NAMED_TOOLCHAIN or ROOT / ".toolchain" / "bin" / "python")
+    if not python.exists():
+        return None, f"there is no {python.name} at {os.path.relpath(python, ROOT)}"
+    code = "import importlib.util as u; assert u.find_spec('mindspore_lite')"
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    if subprocess.run([python, "-c", code], env=env, capture_output=True, check=False).returncode:
+        return None, f"{os.path.relpath(python, ROOT)} has no mindspore_lite"
+    return str(python.absolute()), ""
+
+
+_TOOLCHAIN, _NO_TOOLCHAIN = _find_toolchain()
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The official code's results, which lie beside the repository and not in it."""
+    folder = ROOT.parent / "shared" / "golden"
+    if not (folder / "glm2_tiny" / "cases.json").is_file():
+        pytest.skip("the golden data (../shared/golden) is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toolchain() -> str:
+    """The interpreter that has MindSpore 2.0.0 and MindSpore Lite 2.0.0."""
+    if _TOOLCHAIN is None:
+        pytest.skip(f"no toolchain: {_NO_TOOLCHAIN}; build it with `make toolchain`")
+    return _TOOLCHAIN
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
+    """Exports each model once a session, when it is first asked for."""
+    return Bundles(tmp_path_factory.mktemp("bundles"), ROOT, _TOOLCHAIN)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs the toolchain, so that `-m "not lite"` leaves it out."""
+    for item in items:
+        if "toolchain" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.lite)
+    without = sum(1 for item in items if item.get_closest_marker("lite"))
+    config.stash[_WITHOUT_LITE] = 0 if _TOOLCHAIN else without
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say loudly when nothing was run on the real MindSpore Lite."""
+    count = config.stash.get(_WITHOUT_LITE, 0)
+    if count:
+        terminalreporter.section("REAL MINDSPORE LITE WAS NOT TESTED", sep="!", red=True, bold=True)
+        terminalreporter.line(
+            f"{count} tests need Python 3.7 with MindSpore Lite 2.0.0 and were skipped: "
+            f"{_NO_TOOLCHAIN}.\nBuild it with `make toolchain`, or name one in GLMLITE_TOOLCHAIN."
+        )

@@ -1,0 +1,128 @@
+"""Exports and opens bundles for tests; an export costs seconds, so each is made once a session."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engines.subjects import GOLDEN, Subject, make_fixture, make_golden
+
+# name -> (engine, whether it runs in the toolchain's interpreter)
+KINDS = {
+    "reference": ("reference", False),
+    "mindspore": ("mindspore", False),
+    "mindspore_worker": ("mindspore", True),
+    "lite_worker": ("lite", True),
+}
+MARKS = {
+    "reference": [],
+    "mindspore": [pytest.mark.mindspore],
+    "mindspore_worker": [pytest.mark.lite],
+    "lite_worker": [pytest.mark.lite],
+}
+
+
+def pairs(names: tuple[str, ...], kinds: tuple[str, ...] = tuple(KINDS)) -> list[Any]:
+    """Parameters (subject, kind) for the fixture `running`, marked with what they need."""
+    return [
+        pytest.param((name, kind), id=f"{name}-{kind}", marks=MARKS[kind])
+        for name in names
+        for kind in kinds
+    ]
+
+
+class Bundles:
+    """The session's models and bundles.
+
+    Args:
+        folder: where checkpoints and bundles go.
+        root: the repository.
+        toolchain: interpreter with MindSpore Lite, or None.
+    """
+
+    def __init__(self, folder: Path, root: Path, toolchain: str | None) -> None:
+        self.folder, self.root, self.toolchain = folder, root, toolchain
+        self._subjects: dict[str, Subject] = {}
+        self._paths: dict[tuple[Any, ...], Path] = {}
+
+    def subject(self, name: str) -> Subject:
+        """A model's checkpoint and expected values; skips where the goldens are absent."""
+        if name not in self._subjects:
+            if name == GOLDEN:
+                golden = self.root.parent / "shared" / "golden"
+                if not (golden / "glm2_tiny" / "cases.json").is_file():
+                    pytest.skip("the golden data (../shared/golden) is not here")
+                self._subjects[name] = make_golden(golden)
+            else:
+                self._subjects[name] = make_fixture(name, self.folder / "checkpoints")
+        return self._subjects[name]
+
+    def recipe(self, name: str, output: Path, **changes: Any) -> dict[str, Any]:
+        """An export recipe as a dict; `changes` go to its sections by dotted keys."""
+        subject = self.subject(name)
+        model: dict[str, Any] = {"checkpoint": str(subject.checkpoint), "family": subject.family}
+        if subject.adapter:
+            model["adapter"] = str(subject.adapter)
+        recipe: dict[str, Any] = {
+            "model": model,
+            "export": {
+                "output": str(output),
+                "cache_length": subject.cache_length,
+                "prefill_tokens": [7, 32],
+            },
+        }
+        for key, value in changes.items():
+            section, _, rest = key.partition("__")
+            recipe[section][rest] = value
+        return recipe
+
+    def export(self, name: str, *, where: str = "best", **changes: Any) -> Path:
+        """A bundle of a model.
+
+        Args:
+            name: of the subject.
+            where: "here" (this interpreter's MindSpore), "toolchain", or "best": the toolchain
+                where there is one, for what it writes runs on every engine.
+            **changes: see `recipe`, e.g. export__batch_size=3.
+        """
+        if where == "best":
+            where = "toolchain" if self.toolchain else "here"
+        self.require(where == "toolchain")
+        key = (name, where, repr(sorted(changes.items())))
+        if key not in self._paths:
+            from glmlite.export.pipeline import run_export
+
+            output = self.folder / f"{name}-{where}-{len(self._paths)}"
+            python = self.toolchain if where == "toolchain" else None
+            run_export(self.recipe(name, output, **changes), toolchain=python)
+            self._paths[key] = output
+        return self._paths[key]
+
+    def require(self, in_toolchain: bool) -> None:
+        """Skip where an interpreter with MindSpore is missing."""
+        if in_toolchain and self.toolchain is None:
+            pytest.skip("no toolchain with MindSpore Lite 2.0.0; build it with `make toolchain`")
+        if not in_toolchain and importlib.util.find_spec("mindspore") is None:
+            pytest.skip("MindSpore is not installed here (pip install 'glmlite[mindspore]')")
+
+    @contextmanager
+    def open(self, path: Path, kind: str) -> Iterator[Any]:
+        """An engine of one of the `KINDS` over a bundle."""
+        from glmlite.bundle import Bundle
+        from glmlite.runtime.engines import EngineOptions, open_engine
+
+        name, in_toolchain = KINDS[kind]
+        if name != "reference":
+            self.require(in_toolchain)
+        options = EngineOptions(toolchain=self.toolchain if in_toolchain else None, threads=2)
+        opened = open_engine(Bundle.open(path), name, options)
+        assert opened.name == opened.engine.spec.name == name
+        try:
+            yield opened.engine
+        finally:
+            opened.engine.close()
