@@ -1,0 +1,101 @@
+"""`glmlite export`: a trained checkpoint becomes a bundle."""
+
+from __future__ import annotations
+
+import click
+
+from glmlite.cli.base import command
+from glmlite.cli.options import json_option, toolchain_option
+from glmlite.i18n import _
+
+
+@command(
+    name="export",
+    help=_(
+        "Turn a trained checkpoint into a bundle of graphs.\n\n"
+        "The recipe (--config) is a file, or the name of one that glmlite brings along. Every "
+        "graph is compared with the NumPy reference before the bundle appears; if one differs, "
+        "nothing is kept."
+    ),
+    examples=[
+        ("glmlite export --config demo", _("the demo model that comes with glmlite")),
+        (
+            "glmlite export --config glm2_6b --checkpoint ~/chatglm2-6b --output build/glm2",
+            _("a ChatGLM2-6B from a Hugging Face folder"),
+        ),
+        (
+            "glmlite export --config demo --set export.cache_length=512 "
+            "--toolchain .toolchain/bin/python",
+            _("another cache length, and a MindIR that MindSpore Lite 2.0.0 reads"),
+        ),
+    ],
+)
+@click.option(
+    "--config",
+    required=True,
+    metavar="FILE|NAME",
+    help=_("Recipe: a YAML file, or the name of one in export_configs/."),
+)
+@click.option("--checkpoint", metavar="PATH", help=_("Replaces model.checkpoint of the recipe."))
+@click.option("--adapter", metavar="PATH", help=_("Replaces model.adapter of the recipe."))
+@click.option("--output", metavar="DIR", help=_("Replaces export.output of the recipe."))
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help=_("Replaces one value of the recipe; may be given several times."),
+)
+@click.option("--force", is_flag=True, help=_("Replace a bundle that is there already."))
+@toolchain_option()
+@json_option(_("Print the report as one JSON object."))
+def export(
+    config: str,
+    checkpoint: str | None,
+    adapter: str | None,
+    output: str | None,
+    assignments: tuple[str, ...],
+    force: bool,
+    toolchain: str | None,
+    as_json: bool,
+) -> None:
+    """Run the export and print what came of it."""
+    from glmlite.cli.progress import show_progress
+    from glmlite.export.keys import parse_overrides
+    from glmlite.export.pipeline import run_export
+
+    overrides = parse_overrides(assignments)
+    named = {"model.checkpoint": checkpoint, "model.adapter": adapter, "export.output": output}
+    overrides.update({key: value for key, value in named.items() if value is not None})
+    with show_progress() as progress:
+        report = run_export(
+            config,
+            toolchain=toolchain,
+            progress=progress,
+            overrides=overrides,
+            overwrite=force,
+        )
+    if as_json:
+        import dataclasses
+
+        from glmlite.cli.tables import print_json
+
+        manifest = dataclasses.asdict(report.manifest)
+        print_json({"path": str(report.path), "seconds": report.seconds, "manifest": manifest})
+        return
+    from glmlite.cli.bundle_tables import next_command, print_graphs, total_size
+
+    print_graphs(report.manifest)
+    click.echo()
+    click.secho(
+        _(
+            "{path}: {size} in {seconds:.0f} s.",
+            path=report.path,
+            size=total_size(report.manifest),
+            seconds=report.seconds,
+        ),
+        fg="green",
+    )
+    click.echo(
+        _("Next: {command}", command=next_command(report.manifest, str(report.path), toolchain))
+    )

@@ -1,0 +1,56 @@
+"""`glmlite inspect`: what a bundle holds, and whether its files are as they were made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from glmlite.cli.base import command
+from glmlite.cli.options import bundle_argument, json_option
+from glmlite.i18n import _
+
+
+@command(
+    name="inspect",
+    help=_(
+        "Show what a bundle holds; check its files.\n\n"
+        "Opening a bundle checks its manifest, its paths and the size of each file; --verify also "
+        "reads every file and compares its sha256."
+    ),
+    examples=[
+        ("glmlite inspect build/demo", _("model, graphs, weights, parity")),
+        ("glmlite inspect build/demo --verify", _("after copying it")),
+        ("glmlite inspect build/demo --json", _("the manifest, for a program")),
+    ],
+)
+@bundle_argument()
+@click.option("--verify", is_flag=True, help=_("Compare the sha256 of every file."))
+@json_option(_("Print the manifest, with the bundle's path, as one JSON object."))
+def inspect(bundle: Path, verify: bool, as_json: bool) -> None:
+    """Print the bundle's description."""
+    from glmlite.bundle import Bundle
+    from glmlite.cli.progress import show_progress
+
+    opened = Bundle.open(bundle)
+    if verify:
+        with show_progress() as progress:
+            opened.verify(progress)
+    if as_json:
+        import dataclasses
+
+        from glmlite.cli.tables import print_json
+
+        manifest = dataclasses.asdict(opened.manifest)
+        print_json({"path": str(opened.path), "verified": verify, **manifest})
+        return
+    from glmlite.cli.bundle_tables import print_graphs, print_model, total_size
+
+    count = len(opened.manifest.files)
+    click.secho(str(opened.path), bold=True)
+    print_model(opened.manifest)
+    print_graphs(opened.manifest)
+    click.echo()
+    click.echo(_("{count} files, {size}.", count=count, size=total_size(opened.manifest)))
+    if verify:
+        click.secho(_("Every file is as it was made."), fg="green")

@@ -1,0 +1,1 @@
+"""The chat in the terminal: conversation, slash commands, answers, line editing."""

@@ -1,0 +1,35 @@
+'''Lines and blocks of lines: a turn is one line, or everything between two """ marks.'''
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+MARK = '"""'
+
+
+def is_open(text: str) -> bool:
+    """Whether `text` begins a block and does not end it yet."""
+    stripped = text.strip()
+    if not stripped.startswith(MARK):
+        return False
+    return len(stripped) < 2 * len(MARK) or not stripped.endswith(MARK)
+
+
+def unquote(text: str) -> str:
+    """What was meant: `text` without the marks of a block, or without its line end."""
+    stripped = text.strip()
+    if stripped.startswith(MARK):
+        return stripped[len(MARK) :].removesuffix(MARK).strip("\n")
+    return text.rstrip("\n")
+
+
+def split_turns(lines: Iterable[str]) -> Iterator[str]:
+    """Turns of a text that comes line by line; a block that nobody ends goes to the last line."""
+    turn = ""
+    for line in lines:
+        turn += line
+        if not is_open(turn):
+            yield turn
+            turn = ""
+    if turn:
+        yield turn

@@ -1,0 +1,84 @@
+"""Saved conversations: a JSON list of messages, written whole or not at all, read with distrust."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from glmlite.cli.repl.conversation import Message
+from glmlite.errors import ConfigError, TokenizerError
+from glmlite.text.messages import check_messages
+
+MAX_BYTES = 16 * 2**20
+
+
+def save_messages(path: Path, messages: Sequence[Message]) -> None:
+    """Write `messages` to `path`: complete or not at all, readable by the owner.
+
+    Raises:
+        ConfigError: `path` exists and is no saved conversation (it would be lost).
+        OSError: the folder is missing, the disk is full, ….
+    """
+    if path.exists():
+        try:
+            load_messages(path)
+        except ConfigError as error:
+            raise ConfigError(
+                "{path} exists and is no saved conversation; it was left alone.",
+                hint="Choose another name.",
+                path=str(path),
+            ) from error
+    text = json.dumps(list(messages), ensure_ascii=False, indent=2) + "\n"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
+
+
+def load_messages(path: Path) -> list[Message]:
+    """Read what `save_messages` wrote.
+
+    Raises:
+        ConfigError: anything else is in the file; nothing of it is used then.
+        OSError: it cannot be read.
+    """
+    try:
+        data = json.loads(_read(path).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("{path} is not valid JSON.", path=str(path)) from error
+    try:
+        check_messages(data)
+    except TokenizerError as error:
+        raise ConfigError(
+            "{path} is no saved conversation: {problem}", path=str(path), problem=str(error)
+        ) from error
+    messages: list[Message] = data
+    return messages
+
+
+def _read(path: Path) -> bytes:
+    # Opened before it is looked at, and without blocking: a pipe or a device is refused, not read.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ConfigError("{path} is not a regular file.", path=str(path))
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ConfigError(
+            "{path} is larger than {limit} bytes, too large for a saved conversation.",
+            path=str(path),
+            limit=MAX_BYTES,
+        )
+    return content

@@ -1,0 +1,87 @@
+"""Run a command: errors become sentences and exit codes, signals end it in order.
+
+| exit code | means |
+|---|---|
+| 0 | done |
+| 1 | a defect of glmlite; also, silently, an output that nobody reads any more |
+| 2 | the user can do something about it |
+| 130, 143 | ended by Ctrl-C, by SIGTERM; nothing half-written stays |
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from glmlite.errors import GlmliteError
+from glmlite.i18n import _
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    # An exception, so that every `finally` on the way removes what is half-written.
+    raise SystemExit(128 + signum)
+
+
+def _debugging(arguments: list[str]) -> bool:
+    asked = os.environ.get("GLMLITE_DEBUG", "").lower() not in ("", "0", "false", "no")
+    return asked or "--debug" in arguments
+
+
+def _say(message: str) -> None:
+    click.echo(_("Error: {text}", text=message), err=True)
+
+
+def _report(error: BaseException, debug: bool) -> int:
+    """Tell the user about `error`; gives the exit code."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if debug:
+        import traceback
+
+        traceback.print_exception(error, file=sys.stderr)
+    if isinstance(error, GlmliteError):
+        _say(str(error))
+        return error.exit_code
+    if isinstance(error, OSError):
+        _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 2
+    if isinstance(error, MemoryError):
+        _say(_("Not enough memory."))
+        return 2
+    _say(
+        _("This is a defect of glmlite: {kind}: {text}", kind=type(error).__name__, text=str(error))
+    )
+    if not debug:
+        click.echo(_("Run it again with --debug and report what it prints."), err=True)
+    return 1
+
+
+def execute(command: click.Command, name: str, arguments: list[str]) -> int:
+    """Run `command` and give its exit code."""
+    try:
+        result = command.main(args=arguments, prog_name=name, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.Abort as abort:
+        # Click turns an EOFError into the same Abort as Ctrl-C; ours come from damaged files.
+        if isinstance(abort.__cause__, EOFError):
+            return _report(abort.__cause__, _debugging(arguments))
+        click.echo(_("Interrupted."), err=True)
+        return 128 + signal.SIGINT
+    except Exception as error:
+        return _report(error, _debugging(arguments))
+
+
+def run(command: click.Command, name: str) -> NoReturn:
+    """Run `command` with the process's arguments and end the process."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character shows a mark in its place.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(execute(command, name, sys.argv[1:]))
