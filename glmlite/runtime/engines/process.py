@@ -69,6 +69,7 @@ class WorkerProcess:
     def __init__(self, python: str | os.PathLike[str] | None = None) -> None:
         self.python = os.fspath(python) if python else sys.executable
         self._lock = threading.Lock()
+        self._between_frames = True  # no frame is under way, so another request may follow
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         try:
             self._process = subprocess.Popen(  # noqa: S603 - the user names the interpreter
@@ -106,8 +107,8 @@ class WorkerProcess:
             header: {"request": name, …}.
             arrays: what goes with it.
             on_progress: called with every frame before the answer.
-            deferring: hold Ctrl-C back until the answer is there (for short requests); otherwise
-                Ctrl-C ends the worker.
+            deferring: hold Ctrl-C back until the answer is there (for short requests); otherwise,
+                and at a second Ctrl-C, the worker is ended.
 
         Raises:
             EngineError: the worker reported an error.
@@ -117,10 +118,10 @@ class WorkerProcess:
             try:
                 with _interrupt_deferred() if deferring else contextlib.nullcontext():
                     reply, out = self._exchange(header, arrays, on_progress)
-            except (protocol.ConnectionClosed, OSError, ValueError) as error:
+            except (protocol.ConnectionClosedError, OSError, ValueError) as error:
                 raise self._died() from error
             except KeyboardInterrupt:
-                if not deferring:
+                if not self._between_frames:
                     self.kill()
                 raise
         if "error" in reply:
@@ -135,10 +136,12 @@ class WorkerProcess:
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         assert self._process.stdin is not None  # noqa: S101 - both are pipes
         assert self._process.stdout is not None  # noqa: S101
+        self._between_frames = False
         protocol.send(self._process.stdin, header, arrays)
         while True:
             reply, out = protocol.receive(self._process.stdout)
             if reply.get("done"):
+                self._between_frames = True
                 return reply, out
             if on_progress:
                 on_progress(reply)
