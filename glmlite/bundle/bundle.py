@@ -54,6 +54,8 @@ class Bundle:
         """
         folder = Path(path)
         try:
+            if (folder / MANIFEST).is_symlink():
+                raise _symbolic_link(MANIFEST)
             if (folder / MANIFEST).stat().st_size > _MAX_MANIFEST_BYTES:
                 raise BundleError("manifest.json in {path} is too large.", path=str(folder))
             text = (folder / MANIFEST).read_text(encoding="utf-8")
@@ -78,10 +80,7 @@ class Bundle:
         for part in name.split("/"):
             at = at / part
             if at.is_symlink():
-                raise BundleError(
-                    "{path} in the bundle is a symbolic link; a bundle holds plain files only.",
-                    path=name,
-                )
+                raise _symbolic_link(name)
         if not path.is_file():
             raise BundleError(
                 "{path} is missing from the bundle {bundle}.",
@@ -154,6 +153,12 @@ class Bundle:
                 expected=str(expected),
             )
         return [(layer[0], layer[1]) for layer in array.astype(np.float32)]
+
+
+def _symbolic_link(name: str) -> BundleError:
+    return BundleError(
+        "{path} in the bundle is a symbolic link; a bundle holds plain files only.", path=name
+    )
 
 
 class BundleWeights:

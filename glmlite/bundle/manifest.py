@@ -15,6 +15,7 @@ SCHEMA_VERSION = 1
 Phase = Literal["prefill", "decode", "score"]
 PHASES: tuple[str, ...] = get_args(Phase)
 GRAPH_FORMATS = ("mindir", "onnx")
+DTYPES = ("float32", "float16")
 
 T = TypeVar("T")
 
@@ -110,6 +111,8 @@ class Manifest:
         for path in named:
             if path not in self.files:
                 _fail("{path} is named, but not among the files", path=path)
+        if self.weights.dtype not in DTYPES:
+            _fail("weights.dtype is {found!r}", found=self.weights.dtype)
         for graph in self.graphs:
             if graph.phase not in PHASES or graph.format not in GRAPH_FORMATS:
                 _fail("{path} has phase or format unknown", path=graph.file)

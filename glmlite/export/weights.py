@@ -46,7 +46,7 @@ def write_weights(
             array = source.read(name)
             if dtype == "float16":
                 largest = float(np.abs(array).max())
-                if largest > np.finfo(np.float16).max:
+                if largest > float(np.finfo(np.float16).max):
                     raise CheckpointError(
                         "{name} holds {largest:.3g}, which float16 cannot hold.",
                         hint="Export in float32: --set model.dtype=float32.",

@@ -68,15 +68,19 @@ def choose_engine(bundle: Bundle, interpreter: Interpreter) -> tuple[str, str]:
     from glmlite.toolchain.lite_backend import max_mindir_version
 
     newest = max((g.mindir_version or 0 for g in bundle.manifest.graphs), default=0)
-    if interpreter.lite:
-        limit = max_mindir_version(interpreter.lite)
-        if limit is None or newest <= limit:
-            return "lite", _(
-                "MindSpore Lite {version} is in {python}",
-                version=interpreter.lite,
-                python=interpreter.python,
-            )
-    if interpreter.mindspore:
+
+    def reads(version: str | None) -> bool:
+        # MindSpore and the Lite of the same version read the same MindIR.
+        limit = max_mindir_version(version) if version else 0
+        return limit is None or newest <= limit
+
+    if interpreter.lite and reads(interpreter.lite):
+        return "lite", _(
+            "MindSpore Lite {version} is in {python}",
+            version=interpreter.lite,
+            python=interpreter.python,
+        )
+    if interpreter.mindspore and reads(interpreter.mindspore):
         return "mindspore", _(
             "{python} has MindSpore {version} and no MindSpore Lite that reads MindIR version "
             "{mindir}",
@@ -85,8 +89,10 @@ def choose_engine(bundle: Bundle, interpreter: Interpreter) -> tuple[str, str]:
             mindir=newest,
         )
     return "reference", _(
-        "neither MindSpore Lite nor MindSpore is in {python}; this NumPy engine is slow",
+        "{python} has neither a MindSpore Lite nor a MindSpore that reads MindIR version {mindir}; "
+        "this NumPy engine is slow",
         python=interpreter.python,
+        mindir=newest,
     )
 
 
