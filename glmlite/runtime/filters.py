@@ -1,8 +1,8 @@
-"""Which tokens may be drawn, and the draw: pure functions on one row of weights.
+"""Which tokens may be drawn, and the draw: pure functions on one row.
 
-Weights are unnormalized probabilities, float32 [N], finite and not negative, at least one above 0.
-A filter sets what it excludes to 0, in place. Of equal weights the one with the lower index comes
-first, so how many tokens remain never depends on ties. Nothing here sorts the vocabulary.
+Of equal values the one with the lower index comes first, so how many tokens remain never depends on
+ties. Weights are unnormalized probabilities, float32 [N], finite and not negative, at least one
+above 0. Nothing here sorts the vocabulary.
 """
 
 from __future__ import annotations
@@ -10,48 +10,56 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glmlite.runtime.engines.base import Float32Array
 from glmlite.runtime.ranges import check_integer, check_number
 
+Indices = NDArray[np.intp]
+
 _BLOCK = 256
+_SMALL_BLOCK = 64
+
+
+def top_k_indices(logits: Float32Array, top_k: int) -> Indices:
+    """Indices of the `top_k` largest logits, ascending (Fan et al. 2018, arXiv:1805.04833)."""
+    check_integer("top_k", top_k, 1)
+    if top_k >= logits.size:
+        return np.arange(logits.size, dtype=np.intp)
+    candidates = _top_k_candidates(logits, top_k)
+    values = logits[candidates]
+    smallest = np.partition(values, values.size - top_k)[values.size - top_k]
+    above = candidates[values > smallest]
+    tied = candidates[values == smallest][: top_k - above.size]
+    return np.sort(np.concatenate([above, tied]))
+
+
+def _top_k_candidates(logits: Float32Array, top_k: int) -> Indices:
+    """A few indices among which the `top_k` largest are: `top_k` blocks reach this threshold."""
+    largest = np.maximum.reduceat(logits, np.arange(0, logits.size, _SMALL_BLOCK))
+    if top_k > largest.size:
+        return np.arange(logits.size, dtype=np.intp)
+    cut = largest.size - top_k
+    return np.flatnonzero(logits >= np.partition(largest, cut)[cut])
 
 
 def softmax_weights(logits: Float32Array, temperature: float) -> Float32Array:
-    """exp((logits - max) / temperature), float32 [N]: the largest weight is 1.
+    """exp((logits - max) / temperature), in place: the largest weight is 1.
 
     The maximum is subtracted before the division, so no temperature above 0 overflows.
     """
     check_number("temperature", temperature, "(0, inf)")
-    scaled = logits - logits.max()
+    logits -= logits.max()
     if temperature != 1.0:
         with np.errstate(over="ignore"):  # towards -inf, whose weight is the right one: 0
-            scaled /= np.float32(max(temperature, np.finfo(np.float32).tiny))
-    return cast(Float32Array, np.exp(scaled, out=scaled))
+            logits /= np.float32(max(temperature, np.finfo(np.float32).tiny))
+    return cast(Float32Array, np.exp(logits, out=logits))
 
 
 def apply_min_p(weights: Float32Array, min_p: float) -> None:
-    """Keep weights of at least `min_p` times the largest (Nguyen et al. 2024, arXiv:2407.01082)."""
+    """Set weights below `min_p` times the largest to 0 (Nguyen et al. 2024, arXiv:2407.01082)."""
     check_number("min_p", min_p, "(0, 1]")
     weights *= weights >= np.float32(min_p) * weights.max()
-
-
-def apply_top_k(weights: Float32Array, top_k: int) -> None:
-    """Keep the `top_k` largest weights (Fan et al. 2018, arXiv:1805.04833)."""
-    check_integer("top_k", top_k, 1)
-    positive = int(np.count_nonzero(weights))
-    if top_k >= positive:
-        return
-    # A partition of mostly equal values takes ten times as long.
-    sparse = positive < weights.size // 2
-    candidates = weights[np.flatnonzero(weights)] if sparse else weights
-    cut = candidates.size - top_k
-    smallest = np.partition(candidates, cut)[cut]
-    kept = weights >= smallest
-    weights *= kept
-    surplus = int(np.count_nonzero(kept)) - top_k
-    if surplus:
-        weights[np.flatnonzero(weights == smallest)[-surplus:]] = 0.0
 
 
 def draw(weights: Float32Array, generator: np.random.Generator) -> int:

@@ -240,7 +240,7 @@ class Model:
         """Refuse wrong arguments at the call, not at the first piece."""
         check_integer("max_new_tokens", max_new_tokens, 1)
         StopStrings(stop)
-        policy = check_overflow(overflow or (session.overflow if session else "error"))
+        policy = check_overflow(overflow or ("error" if session is None else session.overflow))
         tokenizer = self.tokenizer
         sampler = Sampler(
             SamplingParams.from_options(sampling),
@@ -256,7 +256,8 @@ class Model:
         if given is not None:
             yield given
             return
-        session, self._spare = self._spare or self.session(), None
+        session = self.session() if self._spare is None else self._spare
+        self._spare = None
         try:
             yield session
         finally:

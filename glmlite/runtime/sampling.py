@@ -13,10 +13,10 @@ from glmlite.errors import ConfigError, EngineError
 from glmlite.runtime.engines.base import Float32Array, Int32Array
 from glmlite.runtime.filters import (
     apply_min_p,
-    apply_top_k,
     draw,
     draw_top_p,
     softmax_weights,
+    top_k_indices,
 )
 from glmlite.runtime.penalties import (
     TokenCounts,
@@ -90,7 +90,7 @@ class SamplingParams:
 
 
 class Sampler:
-    """Chooses tokens by `params`: penalties, bias, temperature, top-k, min-p, top-p, in this order.
+    """Chooses tokens by `params`: penalties, bias, top-k, temperature, min-p, top-p, in this order.
 
     Each filter sees the distribution that the one before it left.
 
@@ -127,6 +127,8 @@ class Sampler:
         self._bias_ids = np.array(list(params.logit_bias), np.intp)
         self._biases = np.array(list(params.logit_bias.values()), np.float32)
         self._generator = np.random.default_rng(params.seed)
+        # Kept from token to token: fresh pages for arrays of this size cost as much as the sums.
+        self._row: Float32Array = np.empty(vocab_size, np.float32)
         self._all = TokenCounts(vocab_size) if params.repetition_penalty != 1.0 else None
         counts_answer = params.presence_penalty != 0.0 or params.frequency_penalty != 0.0
         self._answer = TokenCounts(vocab_size) if counts_answer else None
@@ -151,9 +153,15 @@ class Sampler:
         params = self.params
         if params.temperature == 0.0 or params.top_k == 1:
             return int(row.argmax())
-        weights = softmax_weights(row, params.temperature)
         if params.top_k > 0:
-            apply_top_k(weights, params.top_k)
+            kept = top_k_indices(row, params.top_k)
+            return int(kept[self._draw(row[kept])])
+        return self._draw(row)
+
+    def _draw(self, logits: Float32Array) -> int:
+        """An index of `logits`, which is overwritten."""
+        params = self.params
+        weights = softmax_weights(logits, params.temperature)
         if params.min_p > 0.0:
             apply_min_p(weights, params.min_p)
         if params.top_p < 1.0:
@@ -163,24 +171,26 @@ class Sampler:
     def _adjusted(
         self, logits: Float32Array, tokens: Sequence[int] | Int32Array, prompt_length: int
     ) -> Float32Array:
-        """Logits of the ids that exist, after penalties, bias and bans: float32 [num_ids]."""
+        """After penalties, bias and bans: a view of float32 [num_ids], the ids that exist."""
         if logits.shape != (self._vocab_size,):
             raise EngineError(
                 "The engine gave logits of shape {found}, expected {expected}.",
                 found=list(logits.shape),
                 expected=[self._vocab_size],
             )
-        finite = np.isfinite(logits)
-        if not finite.all():
+        with np.errstate(invalid="ignore", over="ignore"):
+            suspicious = not np.isfinite(logits.sum())
+        if suspicious and (count := int(np.count_nonzero(~np.isfinite(logits)))):
             raise EngineError(
                 "The engine gave {count} logits out of {total} that are no finite numbers.",
                 hint="Check the bundle with `glmlite inspect BUNDLE --verify`; a float16 bundle "
                 "may have overflowed: export it with --set model.dtype=float32.",
-                count=int((~finite).sum()),
+                count=count,
                 total=logits.size,
             )
         params = self.params
-        row: Float32Array = np.array(logits, np.float32)
+        row = self._row
+        row[:] = logits
         if self._all is not None:
             self._all.update(tokens)
             penalize_repetition(row, self._all.ids, params.repetition_penalty)

@@ -63,6 +63,11 @@ class Session:
         return view
 
     @property
+    def vocab_size(self) -> int:
+        """V, the width of the logits."""
+        return self._spec.vocab_size
+
+    @property
     def capacity(self) -> int:
         """How many tokens the cache can hold."""
         return self._spec.capacity
