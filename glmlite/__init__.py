@@ -76,7 +76,7 @@ def export(
     Raises:
         GlmliteError: says what is wrong and what to do; nothing is left behind.
     """
-    # `glmlite.export` is also the package of the pipeline; importing it must not hide this function.
+    # `glmlite.export` is also the pipeline's package; importing it must not hide this function.
     pipeline = importlib.import_module("glmlite.export.pipeline")
     globals()["export"] = export
     report = pipeline.run_export(

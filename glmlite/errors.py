@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from glmlite.i18n import _
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+_ErrorT = TypeVar("_ErrorT", bound="GlmliteError")
 
 
 class GlmliteError(Exception):
@@ -33,7 +32,7 @@ class GlmliteError(Exception):
         return f"{text}\n{_(self.hint, **self.params)}" if self.hint else text
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls: type[_ErrorT], data: Mapping[str, Any]) -> _ErrorT:
         """An error that the toolchain reported (`ToolchainError.to_dict`)."""
         return cls(data["message"], hint=data["hint"], **data["params"])
 

@@ -122,7 +122,8 @@ def compare_graphs(
     Args:
         engine: made of exactly these graphs.
         graphs: all of one cache length.
-        sequences: `parity_sequences`. expected: the reference's logits of them, [len, V] each.
+        sequences: `parity_sequences`.
+        expected: the reference's logits of them, [len, V] each.
         prefix_length: P.
         margin: see `Difference.add`.
 
@@ -138,7 +139,7 @@ def compare_graphs(
         run = engine.score if graph.phase == "score" else engine.step
         for ids, position, valid in chunks_of(lengths, graph.tokens, sequences):
             logits = run(ids, position, valid, cache)
-            for row in np.flatnonzero(valid):
+            for row in np.flatnonzero(valid).tolist():
                 first, count = int(position[row]), int(valid[row])
                 if graph.phase == "score":
                     got, wanted = logits[row, :count], expected[row][first : first + count]

@@ -71,7 +71,8 @@ def run_export(
     started = time.monotonic()
     progress = progress or NoProgress()
     if not isinstance(config, ExportConfig):
-        config = load_config(config, overrides or {})
+        recipe = Path(config) if isinstance(config, os.PathLike) else config
+        config = load_config(recipe, overrides or {})
     output = Path(config.export.output).expanduser().absolute()
     check_output(output, overwrite)
     progress.stage(_("Reading the checkpoint"))

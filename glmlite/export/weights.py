@@ -55,7 +55,7 @@ def write_weights(
                     )
             data = np.ascontiguousarray(array, dtype=dtype)
             padding = -data.nbytes % ALIGNMENT
-            file.write(memoryview(data).cast("B"))
+            file.write(data.data.cast("B"))
             file.write(bytes(padding))
             tensors[name] = {
                 "dtype": dtype,

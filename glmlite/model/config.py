@@ -133,9 +133,7 @@ class ModelConfig:
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
         """The inverse of `to_dict`; unknown or missing keys are a `ConfigError`."""
         known = {f.name for f in dataclasses.fields(cls)}
-        required = {
-            f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING
-        }
+        required = {f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING}
         rope = data.get("rope", {})
         rope_known = {f.name for f in dataclasses.fields(RopeConfig)}
         unknown = sorted(set(data) - known)
@@ -163,7 +161,7 @@ _FIXED: dict[str, object] = {
 
 
 def _detect_generation(raw: Mapping[str, Any]) -> str | None:
-    """"glm2" or "glm3" where the configuration names its origin, else None."""
+    """Where the configuration names its origin, "glm2" or "glm3"; else None."""
     name = str(raw.get("_name_or_path", "")).lower()
     found = set(re.findall(r"chatglm([23])(?!\d)", name))
     return f"glm{found.pop()}" if len(found) == 1 else None

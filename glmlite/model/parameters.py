@@ -19,7 +19,7 @@ _IGNORED = re.compile(r"(^|\.)rotary_pos_emb\.inv_freq$")
 
 
 def layer_prefix(layer: int) -> str:
-    """`transformer.encoder.layers.{layer}.`"""
+    """What the names of a layer's parameters begin with, the dot included."""
     return f"transformer.encoder.layers.{layer}."
 
 

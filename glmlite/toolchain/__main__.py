@@ -4,12 +4,15 @@ The interpreter need not have glmlite installed, and the names of glmlite's othe
 shadow anything there, so the folder is loaded under a name nobody else has.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import sys
+from types import ModuleType
 
 
-def load_package():
+def load_package() -> ModuleType:
     """This folder as the package `glmlite_toolchain`."""
     folder = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [p for p in sys.path if os.path.abspath(p or ".") != folder]
@@ -18,6 +21,8 @@ def load_package():
         os.path.join(folder, "__init__.py"),
         submodule_search_locations=[folder],
     )
+    if spec is None or spec.loader is None:
+        raise ImportError("%s is no package" % folder)
     package = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = package
     spec.loader.exec_module(package)

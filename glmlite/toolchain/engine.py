@@ -3,15 +3,29 @@
 Only ids go in and logits come out; a cache is a number to the outside.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .errors import ToolchainError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from .backend import Backend, CacheData, Graph, Rows
+
+    # Whether a score graph is meant, T, and S.
+    GraphKey = tuple[bool, int, int]
 
 
 class _Cache:
     """One cache of B rows: its graphs' S, and the backend's own arrays."""
 
-    def __init__(self, cache_length, data):
+    def __init__(self, cache_length: int, data: CacheData) -> None:
         self.cache_length, self.data = cache_length, data
 
 
@@ -23,39 +37,45 @@ class GraphEngine:
         job: "graphs" (dicts of phase, tokens, cache_length, batch_size, path, dtype, producer),
             "num_layers", "num_groups", "head_dim", "vocab_size", "prefix_length",
             "prefix_path" (a .npy of [layers, 2, groups, P, head_dim], or None).
+
+    Raises:
+        ToolchainError: the backend refuses the smallest graph.
     """
 
-    def __init__(self, backend, job):
+    def __init__(self, backend: Backend, job: Mapping[str, Any]) -> None:
         self.backend = backend
         self.job = job
-        self.graphs = {
+        self.graphs: dict[GraphKey, Graph] = {
             (g["phase"] == "score", g["tokens"], g["cache_length"]): g for g in job["graphs"]
         }
-        self.batch_size = job["graphs"][0]["batch_size"]
-        self.cache_lengths = sorted({g["cache_length"] for g in job["graphs"]})
-        self.loaded = {}
-        self.caches = {}
+        self.batch_size: int = job["graphs"][0]["batch_size"]
+        self.cache_lengths: list[int] = sorted({g["cache_length"] for g in job["graphs"]})
+        self.loaded: dict[GraphKey, Any] = {}
+        self.caches: dict[int, _Cache] = {}
         self.next_cache = 0
-        self.prefix = None
+        self.prefix: NDArray[Any] | None = None
         if job["prefix_length"]:
             self.prefix = np.load(job["prefix_path"], allow_pickle=False)
-        if hasattr(backend, "declare"):
-            backend.declare(job["graphs"])
+        backend.declare(job["graphs"])
         # A pair of versions that does not fit shows at once, not in the first answer.
         smallest = min(self.graphs)
         self.cache_dtype = backend.cache_dtype(self._load(smallest), self.graphs[smallest])
 
-    def _load(self, key):
+    def _load(self, key: GraphKey) -> Any:
         if key not in self.loaded:
             self.loaded[key] = self.backend.load(self.graphs[key])
         return self.loaded[key]
 
-    def _shape(self, cache_length):
+    def _shape(self, cache_length: int) -> tuple[int, int, int, int]:
         job = self.job
         return (self.batch_size, job["num_groups"], cache_length, job["head_dim"])
 
-    def new_cache(self):
-        """Make a cache of the smallest length, the prefix in its first slots; returns its number."""
+    def new_cache(self) -> int:
+        """Make a cache of the smallest length, the prefix in its first slots.
+
+        Returns:
+            The cache's number.
+        """
         length = self.cache_lengths[0]
         arrays = []
         for i in range(2 * self.job["num_layers"]):
@@ -67,15 +87,16 @@ class GraphEngine:
         self.caches[self.next_cache] = _Cache(length, self.backend.new_cache(arrays))
         return self.next_cache
 
-    def free_cache(self, number):
+    def free_cache(self, number: int) -> None:
         """Forget a cache; one that is not there is no error."""
         self.caches.pop(number, None)
 
-    def step(self, number, rows, score):
+    def step(self, number: int, rows: Rows, score: bool) -> NDArray[np.float32]:
         """Run one chunk.
 
         Args:
-            number: of the cache. rows: input_ids int32 [B,T], position and valid_length int32 [B].
+            number: of the cache.
+            rows: input_ids int32 [B,T], position int32 [B], valid_length int32 [B].
             score: whether a score graph is meant.
 
         Returns:
@@ -113,7 +134,7 @@ class GraphEngine:
                 "{engine} failed in a step: {error}",
                 engine=self.backend.name,
                 error=str(error).strip()[:2000],
-            )
+            ) from error
         shape = (self.batch_size,) + ((tokens,) if score else ()) + (self.job["vocab_size"],)
         if logits.size != np.prod(shape):
             raise ToolchainError(
@@ -123,7 +144,7 @@ class GraphEngine:
             )
         return logits.reshape(shape).astype(np.float32, copy=False)
 
-    def _grow(self, cache, cache_length):
+    def _grow(self, cache: _Cache, cache_length: int) -> None:
         arrays = []
         for old in self.backend.to_arrays(cache.data):
             array = np.zeros(self._shape(cache_length), old.dtype)
@@ -131,14 +152,14 @@ class GraphEngine:
             arrays.append(array)
         cache.data, cache.cache_length = self.backend.new_cache(arrays), cache_length
 
-    def close(self):
+    def close(self) -> None:
         """Free graphs and caches."""
         self.loaded.clear()
         self.caches.clear()
         self.backend.close()
 
 
-def open_engine(job):
+def open_engine(job: Mapping[str, Any]) -> GraphEngine:
     """A `GraphEngine` for `job["engine"]` ("mindspore" or "lite") with `job["options"]`."""
     if job["engine"] == "lite":
         from .lite_backend import LiteBackend

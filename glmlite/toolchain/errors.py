@@ -1,5 +1,9 @@
 """The one error that crosses the process boundary."""
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class ToolchainError(Exception):
     """What went wrong, as a literal template and its values, so that the parent can translate it.
@@ -10,15 +14,15 @@ class ToolchainError(Exception):
         **params: plain JSON values for the placeholders.
     """
 
-    def __init__(self, message, *, hint="", **params):
+    def __init__(self, message: str, *, hint: str = "", **params: Any) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.params = params
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (self.message + (" " + self.hint if self.hint else "")).format(**self.params)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for a frame."""
         return {"message": self.message, "hint": self.hint, "params": self.params}

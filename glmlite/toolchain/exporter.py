@@ -1,7 +1,10 @@
 """Compiles the network into MindIR graphs that share one weights file."""
 
+from __future__ import annotations
+
 import os
 import shutil
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,15 +12,28 @@ from . import mindir
 from .errors import ToolchainError
 from .weights import WeightsIndex
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
 _COMPARE_BYTES = 16 << 20
 
 
-def graph_file(graph):
+def graph_file(graph: Mapping[str, Any]) -> str:
     """The file name of a graph: phase, T, S and B."""
     return "%(phase)s_t%(tokens)d_s%(cache_length)d_b%(batch_size)d.mindir" % graph
 
 
-def export_graphs(config, weights_dir, out_dir, graphs, prefix_length, dtype, report):
+def export_graphs(
+    config: Mapping[str, Any],
+    weights_dir: str,
+    out_dir: str,
+    graphs: Sequence[Mapping[str, Any]],
+    prefix_length: int,
+    dtype: str,
+    report: Callable[[int], None],
+) -> list[dict[str, Any]]:
     """Export every graph and leave one MindIR each in `out_dir`, weights outside.
 
     MindSpore itself writes the weights along with every graph; they are compared with the shared
@@ -30,7 +46,7 @@ def export_graphs(config, weights_dir, out_dir, graphs, prefix_length, dtype, re
         graphs: dicts of phase, tokens, cache_length, batch_size.
         prefix_length: P.
         dtype: "float32" or "float16", of weights, cache and matrix products.
-        report: called with (number of graphs done).
+        report: called with the number of graphs done.
 
     Returns:
         One dict a graph: file, mindir_version, inputs, outputs.
@@ -47,7 +63,7 @@ def export_graphs(config, weights_dir, out_dir, graphs, prefix_length, dtype, re
             "that has it: --toolchain PATH. `glmlite doctor` lists what was found.",
             python=os.environ.get("GLMLITE_WORKER_PYTHON", "this interpreter"),
             error=str(error),
-        )
+        ) from error
     from . import mindspore_backend, network
 
     mindspore_backend.set_cpu(ms)
@@ -55,7 +71,7 @@ def export_graphs(config, weights_dir, out_dir, graphs, prefix_length, dtype, re
     arrays = index.map(weights_dir)
     params = network.make_parameters(arrays)
     half = dtype == "float16"
-    done = []
+    done: list[dict[str, Any]] = []
     for graph in graphs:
         batch, tokens = graph["batch_size"], graph["tokens"]
         net = network.Network(
@@ -83,7 +99,7 @@ def export_graphs(config, weights_dir, out_dir, graphs, prefix_length, dtype, re
     return done
 
 
-def signature(num_layers):
+def signature(num_layers: int) -> dict[str, list[str]]:
     """Names of a graph's inputs and outputs, in binding order (graph contract, version 1)."""
     cache = [(i, part) for i in range(num_layers) for part in ("key", "value")]
     return {
@@ -93,14 +109,22 @@ def signature(num_layers):
     }
 
 
-def _share_weights(scratch, out_dir, weights_dir, name, index, arrays):
+def _share_weights(
+    scratch: str,
+    out_dir: str,
+    weights_dir: str,
+    name: str,
+    index: WeightsIndex,
+    arrays: Mapping[str, NDArray[Any]],
+) -> dict[str, Any]:
     """Point what MindSpore wrote at the shared weights file, after comparing both."""
     written = [f for f in os.listdir(scratch) if f.endswith(".mindir")]
     if len(written) != 1:
         raise ToolchainError("MindSpore wrote {files} instead of one MindIR.", files=str(written))
     source = os.path.join(scratch, written[0])
     os.chmod(source, 0o644)
-    folder, places = os.path.basename(weights_dir), {}
+    folder = os.path.basename(weights_dir)
+    places: dict[str, tuple[str, int, int]] = {}
     for parameter in mindir.list_parameters(source):
         if parameter.name not in index.tensors:
             raise ToolchainError(
@@ -123,7 +147,7 @@ def _share_weights(scratch, out_dir, weights_dir, name, index, arrays):
     return {"file": name, "mindir_version": mindir.read_version(target)}
 
 
-def _same_bytes(path, parameter, expected):
+def _same_bytes(path: str, parameter: mindir.StoredParameter, expected: NDArray[Any]) -> bool:
     if parameter.length != expected.nbytes:
         return False
     wanted = expected.reshape(-1).view(np.uint8)

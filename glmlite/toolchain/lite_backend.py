@@ -4,29 +4,40 @@ What an installed Lite can do is looked up on its classes, never read off its ve
 2.0.0 on x86-64 CPUs. What was not: everything behind `build_from_file` on Ascend.
 """
 
+from __future__ import annotations
+
 import inspect
 import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import mindir
+from .backend import Backend
 from .errors import ToolchainError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from .backend import CacheData, Graph, Rows
 
 # Lite versions whose newest readable MindIR is known (measured); others decide for themselves.
 KNOWN_MAX_MINDIR = {"2.0": 1}
 
 
-def max_mindir_version(lite_version):
+def max_mindir_version(lite_version: str) -> int | None:
     """The newest `mind_ir_version` that a Lite reads, or None where that is not known."""
     return KNOWN_MAX_MINDIR.get(".".join(lite_version.split(".")[:2]))
 
 
-def has_ascend():
+def has_ascend() -> bool:
     """Whether an Ascend driver shows its devices on this machine."""
     return os.path.exists("/dev/davinci_manager")
 
 
-def accepts(function, name):
+def accepts(function: Callable[..., Any], name: str) -> bool:
     """Whether a Python callable takes a keyword `name`."""
     try:
         return name in inspect.signature(function).parameters
@@ -34,40 +45,49 @@ def accepts(function, name):
         return False
 
 
-class LiteBackend:
+class LiteBackend(Backend):
     """Builds one `Model` a graph; the caches are arrays of the host.
 
     Args:
         options: threads, device ("auto", "cpu", "ascend"), device_id, rank_id, provider,
             engine_config (path of an ini file, or "prefill.ini,decode.ini", or None).
         lite: the module; for tests of what other versions offer.
+
+    Raises:
+        ToolchainError: this interpreter has no usable MindSpore Lite.
     """
 
     name = "lite"
 
-    def __init__(self, options, lite=None):
+    def __init__(self, options: Mapping[str, Any], lite: Any = None) -> None:
         if lite is None:
             try:
-                import mindspore_lite as lite
+                import mindspore_lite
+
+                lite = mindspore_lite
             except ImportError as error:
                 raise ToolchainError(
                     "MindSpore Lite cannot be imported: {error}",
                     hint="Build a toolchain that has it (make toolchain) and name it: "
                     "--toolchain .toolchain/bin/python. `glmlite doctor` lists what was found.",
                     error=str(error),
-                )
+                ) from error
         self.lite = lite
         self.version = getattr(lite, "__version__", "?")
         self.options = options
-        device = options.get("device") or "auto"
+        device: str = options.get("device") or "auto"
         if device == "auto":
             device = "ascend" if has_ascend() else "cpu"
         self.device = device
-        self.group = None
-        self.models = {}
+        self.group: Any = None
+        self.models: dict[str, Any] = {}
 
-    def context(self):
-        """A Lite context for the chosen device."""
+    def context(self) -> Any:
+        """A Lite context for the chosen device.
+
+        Raises:
+            ToolchainError: an option needs an Ascend setting that this Lite lacks.
+        """
         options = self.options
         context = self.lite.Context()
         context.target = [self.device]
@@ -89,7 +109,7 @@ class LiteBackend:
                 setattr(ascend, attribute, value)
         return context
 
-    def declare(self, graphs):
+    def declare(self, graphs: Sequence[Graph]) -> None:
         """Before anything is built: graphs on Ascend share one copy of the weights, where Lite can.
 
         `ModelGroup` (2.1 and newer) has to know its models before they are built.
@@ -101,9 +121,13 @@ class LiteBackend:
         self.models = {graph["path"]: self.lite.Model() for graph in graphs}
         self.group.add_model(list(self.models.values()))
 
-    def build_arguments(self, phase):
-        """Keyword arguments of `build_from_file` that this Lite takes."""
-        config = self.options.get("engine_config")
+    def build_arguments(self, phase: str) -> dict[str, str]:
+        """Keyword arguments of `build_from_file` for a graph of this phase.
+
+        Raises:
+            ToolchainError: a configuration file is asked for and this Lite takes none.
+        """
+        config: str | None = self.options.get("engine_config")
         if not config:
             return {}
         prefill, _, decode = config.partition(",")
@@ -115,7 +139,7 @@ class LiteBackend:
             )
         return {"config_path": config}
 
-    def load(self, graph):
+    def load(self, graph: Graph) -> Any:
         """Build one graph.
 
         Raises:
@@ -123,7 +147,12 @@ class LiteBackend:
         """
         path = graph["path"]
         limit = max_mindir_version(self.version)
-        found = mindir.read_version(path)
+        try:
+            found = mindir.read_version(path)
+        except (mindir.MindIRError, OSError) as error:
+            raise ToolchainError(
+                "{path} is no MindIR: {error}", path=path, error=str(error)
+            ) from error
         if limit is not None and found > limit:
             raise self._too_new(graph, found)
         model = self.models.get(path) or self.lite.Model()
@@ -141,10 +170,10 @@ class LiteBackend:
                 error=str(error).strip()[:2000],
                 producer=graph.get("producer") or "?",
                 found=found,
-            )
+            ) from error
         return model
 
-    def _too_new(self, graph, found):
+    def _too_new(self, graph: Graph, found: int) -> ToolchainError:
         return ToolchainError(
             "{path} is MindIR version {found} (written by MindSpore {producer}); MindSpore Lite "
             "{version} reads versions up to {limit}.",
@@ -157,27 +186,27 @@ class LiteBackend:
             limit=max_mindir_version(self.version),
         )
 
-    def new_cache(self, arrays):
+    def new_cache(self, arrays: Sequence[NDArray[Any]]) -> CacheData:
         """Arrays of their own."""
         return [np.array(a) for a in arrays]
 
-    def to_arrays(self, cache):
+    def to_arrays(self, cache: CacheData) -> Sequence[NDArray[Any]]:
         """The cache is arrays already."""
         return cache
 
-    def cache_dtype(self, model, graph):
+    def cache_dtype(self, model: Any, graph: Graph) -> np.dtype[Any]:
         """The dtype of the graph's cache inputs: Lite turns float16 ones into float32 on x86."""
         name = str(model.get_inputs()[3].dtype).upper()
         return np.dtype(np.float16 if "FLOAT16" in name else np.float32)
 
-    def run(self, model, rows, cache):
-        """Run one step; see `MindSporeBackend.run`.
+    def run(self, model: Any, rows: Rows, cache: CacheData) -> NDArray[Any]:
+        """Run one step; see `Backend.run`.
 
         Lite keeps pointers into what it is given and reuses the memory of what it returns, so the
         inputs stay referenced here and every output is copied.
         """
         inputs = model.get_inputs()
-        arrays = [np.ascontiguousarray(row) for row in rows] + cache
+        arrays = [*(np.ascontiguousarray(row) for row in rows), *cache]
         for tensor, array in zip(inputs, arrays):
             tensor.set_data_from_numpy(array)
         outputs = model.predict(inputs)
@@ -191,6 +220,6 @@ class LiteBackend:
             np.copyto(array, output.get_data_to_numpy().reshape(array.shape))
         return np.array(outputs[0].get_data_to_numpy())
 
-    def close(self):
+    def close(self) -> None:
         """Let go of the group and its models."""
         self.group, self.models = None, {}

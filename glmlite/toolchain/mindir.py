@@ -8,11 +8,22 @@ serves; it streams, never copies weights, and treats every length as hostile.
     TensorProto: name = 7, raw_data = 9, external_data = 12
     ExternalDataProto: location = 1, offset = 2, length = 3
 
-Source: mindspore/core/proto/mind_ir.proto; the wire format: protobuf.dev/programming-guides/encoding.
+Sources: mindspore/core/proto/mind_ir.proto; for the wire format,
+protobuf.dev/programming-guides/encoding.
 """
 
+from __future__ import annotations
+
+import dataclasses
 import mmap
 import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    # Location relative to the MindIR's folder, first byte, bytes.
+    Place = tuple[str, int, int]
 
 MODEL_GRAPH, MODEL_VERSION = 7, 13
 GRAPH_PARAMETER = 3
@@ -25,7 +36,18 @@ class MindIRError(Exception):
     """The file is no MindIR, or damaged."""
 
 
-def _read_varint(data, at, end):
+class _Field(NamedTuple):
+    """One field of a message: its bytes are start:end, its payload's are first:end."""
+
+    number: int
+    wire: int
+    value: int  # of a varint, else 0
+    start: int
+    first: int
+    end: int
+
+
+def _read_varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]
@@ -37,7 +59,7 @@ def _read_varint(data, at, end):
     raise MindIRError("a number runs past its message")
 
 
-def _varint(value):
+def _varint(value: int) -> bytes:
     out = bytearray()
     while True:
         byte = value & 0x7F
@@ -47,42 +69,41 @@ def _varint(value):
             return bytes(out)
 
 
-def _fields(data, start, end):
-    """Yield (number, wire type, value or None, field start, payload start, payload end)."""
+def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
+    """Yield the fields of the message that lies at start:end."""
     at = start
     while at < end:
         field = at
         key, at = _read_varint(data, at, end)
         number, wire = key >> 3, key & 7
-        value = None
+        value = 0
+        first = at
         if wire == _VARINT:
-            payload = at
             value, at = _read_varint(data, at, end)
         elif wire == _BYTES:
-            size, payload = _read_varint(data, at, end)
-            at = payload + size
+            size, first = _read_varint(data, at, end)
+            at = first + size
         elif wire in (_FIXED64, _FIXED32):
-            payload = at
             at += 8 if wire == _FIXED64 else 4
         else:
             raise MindIRError("an unknown wire type %d" % wire)
         if at > end or number == 0:
             raise MindIRError("a field runs past its message")
-        yield number, wire, value, field, payload, at
+        yield _Field(number, wire, value, field, first, at)
 
 
-def _bytes_field(number, payload):
+def _bytes_field(number: int, payload: bytes) -> bytes:
     return _varint(number << 3 | _BYTES) + _varint(len(payload)) + payload
 
 
-def _open(path):
+def _open(path: str) -> mmap.mmap:
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise MindIRError("the file is empty")
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def read_version(path):
+def read_version(path: str) -> int:
     """`mind_ir_version` of a file (0 where it has none); readers refuse what is above their own.
 
     Raises:
@@ -90,71 +111,81 @@ def read_version(path):
     """
     with _open(path) as data:
         version, has_graph = 0, False
-        for number, wire, value, _, _, _ in _fields(data, 0, len(data)):
-            if number == MODEL_VERSION and wire == _VARINT:
-                version = value
-            has_graph = has_graph or (number == MODEL_GRAPH and wire == _BYTES)
+        for field in _fields(data, 0, len(data)):
+            if field.number == MODEL_VERSION and field.wire == _VARINT:
+                version = field.value
+            has_graph = has_graph or (field.number == MODEL_GRAPH and field.wire == _BYTES)
         if not has_graph:
             raise MindIRError("it holds no graph")
         return version
 
 
+@dataclasses.dataclass(frozen=True)
 class StoredParameter:
     """Where one parameter's bytes lie: inside the MindIR (`location` None) or in a file beside it.
 
     Attributes:
-        name: Hugging Face name. location: path relative to the MindIR's folder, or None.
-        offset: first byte. length: bytes.
+        name: Hugging Face name.
+        location: path relative to the MindIR's folder, or None.
+        offset: first byte.
+        length: bytes.
     """
 
-    def __init__(self, name, location, offset, length):
-        self.name, self.location, self.offset, self.length = name, location, offset, length
+    name: str
+    location: str | None
+    offset: int
+    length: int
 
 
-def _parse_parameter(data, start, end):
-    name, location, offset, length = "", None, 0, 0
-    for number, wire, _, _, first, last in _fields(data, start, end):
-        if number == TENSOR_NAME and wire == _BYTES:
-            name = data[first:last].decode("utf-8").split(":", 1)[-1]
-        elif number == TENSOR_RAW and wire == _BYTES:
-            offset, length = first, last - first
-        elif number == TENSOR_EXTERNAL and wire == _BYTES:
+def _parse_parameter(data: mmap.mmap, tensor: _Field) -> StoredParameter:
+    name, offset, length = "", 0, 0
+    location: str | None = None
+    for field in _fields(data, tensor.first, tensor.end):
+        if field.number == TENSOR_NAME and field.wire == _BYTES:
+            name = data[field.first : field.end].decode("utf-8").split(":", 1)[-1]
+        elif field.number == TENSOR_RAW and field.wire == _BYTES:
+            offset, length = field.first, field.end - field.first
+        elif field.number == TENSOR_EXTERNAL and field.wire == _BYTES:
             location = ""
-            for inner, _, number_value, _, inner_first, inner_last in _fields(data, first, last):
-                if inner == EXTERNAL_LOCATION:
-                    location = data[inner_first:inner_last].decode("utf-8")
-                elif inner == EXTERNAL_OFFSET:
-                    offset = number_value
-                elif inner == EXTERNAL_LENGTH:
-                    length = number_value
+            for part in _fields(data, field.first, field.end):
+                if part.number == EXTERNAL_LOCATION and part.wire == _BYTES:
+                    location = data[part.first : part.end].decode("utf-8")
+                elif part.number == EXTERNAL_OFFSET and part.wire == _VARINT:
+                    offset = part.value
+                elif part.number == EXTERNAL_LENGTH and part.wire == _VARINT:
+                    length = part.value
     return StoredParameter(name, location, offset, length)
 
 
-def _graph(data):
-    for number, wire, _, field, first, last in _fields(data, 0, len(data)):
-        if number == MODEL_GRAPH and wire == _BYTES:
-            return field, first, last
+def _graph(data: mmap.mmap) -> _Field:
+    for field in _fields(data, 0, len(data)):
+        if field.number == MODEL_GRAPH and field.wire == _BYTES:
+            return field
     raise MindIRError("it holds no graph")
 
 
-def list_parameters(path):
-    """Every parameter of a MindIR, as `StoredParameter`, in the file's order."""
+def list_parameters(path: str) -> list[StoredParameter]:
+    """Every parameter of a MindIR, in the file's order.
+
+    Raises:
+        MindIRError: this is no MindIR.
+    """
     with _open(path) as data:
-        _, first, last = _graph(data)
+        graph = _graph(data)
         return [
-            _parse_parameter(data, start, end)
-            for number, wire, _, _, start, end in _fields(data, first, last)
-            if number == GRAPH_PARAMETER and wire == _BYTES
+            _parse_parameter(data, field)
+            for field in _fields(data, graph.first, graph.end)
+            if field.number == GRAPH_PARAMETER and field.wire == _BYTES
         ]
 
 
-def _external_parameter(data, start, end, where):
-    """A TensorProto's bytes with its data said to lie at `where` = (location, offset, length)."""
-    location, offset, length = where
+def _external_parameter(data: mmap.mmap, tensor: _Field, place: Place) -> bytes:
+    """A TensorProto's bytes with its data said to lie at `place`."""
+    location, offset, length = place
     kept = b"".join(
-        data[field:last]
-        for number, _, _, field, _, last in _fields(data, start, end)
-        if number not in (TENSOR_RAW, TENSOR_EXTERNAL)
+        data[field.start : field.end]
+        for field in _fields(data, tensor.first, tensor.end)
+        if field.number not in (TENSOR_RAW, TENSOR_EXTERNAL)
     )
     external = (
         _bytes_field(EXTERNAL_LOCATION, location.encode("utf-8"))
@@ -166,30 +197,32 @@ def _external_parameter(data, start, end, where):
     return kept + _bytes_field(TENSOR_EXTERNAL, external)
 
 
-def rewrite_parameters(source, target, places):
+def rewrite_parameters(source: str, target: str, places: Mapping[str, Place]) -> None:
     """Copy a MindIR, saying of every parameter that its data lies in a file beside it.
 
     Args:
-        source, target: paths, not the same.
+        source: path of the MindIR.
+        target: path of the copy, not the same.
         places: name -> (location relative to the target's folder, offset, length).
 
     Raises:
         KeyError: the file has a parameter that `places` lacks.
+        MindIRError: the source is no MindIR.
     """
     with _open(source) as data:
-        graph_field, graph_first, graph_last = _graph(data)
+        graph = _graph(data)
         parts = []
-        for number, wire, _, field, first, last in _fields(data, graph_first, graph_last):
-            if number == GRAPH_PARAMETER and wire == _BYTES:
-                name = _parse_parameter(data, first, last).name
-                payload = _external_parameter(data, first, last, places[name])
+        for field in _fields(data, graph.first, graph.end):
+            if field.number == GRAPH_PARAMETER and field.wire == _BYTES:
+                name = _parse_parameter(data, field).name
+                payload = _external_parameter(data, field, places[name])
                 parts.append(_bytes_field(GRAPH_PARAMETER, payload))
             else:
-                parts.append(data[field:last])
+                parts.append(data[field.start : field.end])
         size = sum(len(part) for part in parts)
         with open(target, "wb") as out:
-            out.write(data[:graph_field])
+            out.write(data[: graph.start])
             out.write(_varint(MODEL_GRAPH << 3 | _BYTES) + _varint(size))
             for part in parts:
                 out.write(part)
-            out.write(data[graph_last:])
+            out.write(data[graph.end :])

@@ -1,12 +1,24 @@
 """Runs MindIR graphs on MindSpore itself."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from .backend import Backend
 from .errors import ToolchainError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-def set_cpu(ms):
-    """Graph mode on the CPU, by whichever call this MindSpore has."""
+    from numpy.typing import NDArray
+
+    from .backend import CacheData, Graph, Rows
+
+
+def set_cpu(ms: Any) -> None:
+    """Graph mode on the CPU, by whichever call this MindSpore (the module `ms`) has."""
     ms.set_context(mode=ms.GRAPH_MODE)
     if hasattr(ms, "set_device"):
         ms.set_device("CPU")
@@ -14,12 +26,19 @@ def set_cpu(ms):
         ms.set_context(device_target="CPU")
 
 
-class MindSporeBackend:
-    """Loads graphs as `nn.GraphCell`; the caches stay MindSpore Tensors, weights are shared."""
+class MindSporeBackend(Backend):
+    """Loads graphs as `nn.GraphCell`; the caches stay MindSpore Tensors, weights are shared.
+
+    Args:
+        options: "threads" (0 or absent: MindSpore decides).
+
+    Raises:
+        ToolchainError: this interpreter has no usable MindSpore.
+    """
 
     name = "mindspore"
 
-    def __init__(self, options):
+    def __init__(self, options: Mapping[str, Any]) -> None:
         try:
             import mindspore as ms
         except ImportError as error:
@@ -28,16 +47,23 @@ class MindSporeBackend:
                 hint="Install it (pip install 'glmlite[mindspore]'), or name an interpreter that "
                 "has it: --toolchain PATH. `glmlite doctor` lists what was found.",
                 error=str(error),
-            )
+            ) from error
         self.ms = ms
         self.version = ms.__version__
         set_cpu(ms)
         if options.get("threads"):
             ms.set_context(runtime_num_threads=options["threads"])
-        self._shared = {}
+        self._shared: dict[str, Any] = {}
 
-    def load(self, graph):
-        """Load one MindIR; later graphs take the first one's weights instead of their own."""
+    def declare(self, graphs: Sequence[Graph]) -> None:
+        """MindSpore need not know: weights are shared as graphs are loaded."""
+
+    def load(self, graph: Graph) -> Any:
+        """Load one MindIR; later graphs take the first one's weights instead of their own.
+
+        Raises:
+            ToolchainError: MindSpore refuses it.
+        """
         ms = self.ms
         try:
             net = ms.nn.GraphCell(ms.load(graph["path"]), params_init=self._shared or None)
@@ -48,37 +74,29 @@ class MindSporeBackend:
                 version=self.version,
                 path=graph["path"],
                 error=str(error).strip()[:2000],
-            )
+            ) from error
         if not self._shared:
             self._shared = dict(net.parameters_dict())
         return net
 
-    def new_cache(self, arrays):
+    def new_cache(self, arrays: Sequence[NDArray[Any]]) -> CacheData:
         """Tensors of their own from arrays."""
         return [self.ms.Tensor(np.array(a)) for a in arrays]
 
-    def to_arrays(self, cache):
+    def to_arrays(self, cache: CacheData) -> Sequence[NDArray[Any]]:
         """The cache as arrays, for moving it into longer ones."""
         return [tensor.asnumpy() for tensor in cache]
 
-    def cache_dtype(self, net, graph):
+    def cache_dtype(self, model: Any, graph: Graph) -> np.dtype[Any]:
         """The dtype of the graph's cache inputs, as exported."""
         return np.dtype(graph["dtype"])
 
-    def run(self, net, rows, cache):
-        """Run one step.
-
-        Args:
-            net: from `load`. rows: input_ids, position, valid_length. cache: from `new_cache`;
-                updated in place.
-
-        Returns:
-            logits as an array of its own.
-        """
-        outputs = net(*[self.ms.Tensor(row) for row in rows], *cache)
+    def run(self, model: Any, rows: Rows, cache: CacheData) -> NDArray[Any]:
+        """See `Backend.run`."""
+        outputs = model(*[self.ms.Tensor(row) for row in rows], *cache)
         cache[:] = outputs[1:]
         return np.array(outputs[0].asnumpy())
 
-    def close(self):
+    def close(self) -> None:
         """Drop the weights."""
         self._shared = {}

@@ -1,32 +1,36 @@
 """What an interpreter offers, found out without importing anything heavy."""
 
+from __future__ import annotations
+
 import importlib.util
 import json
 import os
 import platform
 import sys
+from typing import Any
 
 PACKAGES = ("mindspore", "mindspore-lite", "onnxruntime", "onnx", "numpy")
 
 
-def _version(package):
+def _version(package: str) -> str | None:
     """The installed version of a distribution, or None."""
-    try:
+    if sys.version_info >= (3, 8):
         from importlib.metadata import PackageNotFoundError, version
-    except ImportError:  # Python 3.7
+
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+    else:
         import pkg_resources
 
         try:
             return pkg_resources.get_distribution(package).version
         except pkg_resources.DistributionNotFound:
             return None
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
-def probe():
+def probe() -> dict[str, Any]:
     """Plain data: the interpreter's path and version, and the versions of what glmlite can use.
 
     A package counts only if its module is found too.

@@ -7,10 +7,19 @@
 No pickle, no code, and nothing is allocated that a header claims beyond `MAX_ARRAY_BYTES`.
 """
 
+from __future__ import annotations
+
 import json
 import struct
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from io import BufferedIOBase
+
+    from numpy.typing import NDArray
 
 MAX_HEADER_BYTES = 16 << 20
 MAX_ARRAY_BYTES = 1 << 31
@@ -18,45 +27,51 @@ DTYPES = ("int32", "float32", "float16")
 _LENGTH = struct.Struct("<I")
 
 
-class ConnectionClosed(Exception):
+class ConnectionClosedError(Exception):
     """The other side ended between or within frames."""
 
 
-def send(stream, header, arrays=()):
+def send(
+    stream: BufferedIOBase, header: Mapping[str, Any], arrays: Sequence[NDArray[Any]] = ()
+) -> None:
     """Write one frame and flush it.
 
     Args:
-        stream: a binary file. header: a JSON-serializable dict (its "arrays" is set here).
+        stream: a binary file.
+        header: JSON data; its "arrays" is set here.
         arrays: int32, float32 or float16 arrays of any shape.
     """
     arrays = [np.ascontiguousarray(a) for a in arrays]
-    header = dict(header, arrays=[{"dtype": a.dtype.name, "shape": a.shape} for a in arrays])
-    data = json.dumps(header).encode("utf-8")
+    described = [{"dtype": a.dtype.name, "shape": a.shape} for a in arrays]
+    data = json.dumps(dict(header, arrays=described)).encode("utf-8")
     stream.write(_LENGTH.pack(len(data)) + data)
     for array in arrays:
-        stream.write(memoryview(array).cast("B") if array.size else b"")
+        stream.write(array.data.cast("B") if array.size else b"")
     stream.flush()
 
 
-def _read_exactly(stream, size):
+def _read_exactly(stream: BufferedIOBase, size: int) -> bytearray:
     buffer = bytearray(size)
     view, filled = memoryview(buffer), 0
     while filled < size:
         count = stream.readinto(view[filled:])
         if not count:
-            raise ConnectionClosed()
+            raise ConnectionClosedError()
         filled += count
     return buffer
 
 
-def receive(stream):
+def receive(stream: BufferedIOBase) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     """Read one frame.
+
+    Args:
+        stream: a binary file.
 
     Returns:
         (header, arrays): the JSON object and a list of writable arrays.
 
     Raises:
-        ConnectionClosed: the stream ended.
+        ConnectionClosedError: the stream ended.
         ValueError: the frame is malformed or too large.
     """
     (size,) = _LENGTH.unpack(_read_exactly(stream, _LENGTH.size))

@@ -5,10 +5,18 @@ one says little-endian, then every tensor at a multiple of 64 bytes. `weights/in
 lies where, so the same file serves the export, the graphs and the reference.
 """
 
+from __future__ import annotations
+
 import json
 import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
 HEADER = b"\x01" + bytes(63)
 ALIGNMENT = 64
@@ -16,14 +24,22 @@ DTYPES = ("float32", "float16")
 
 
 class WeightsIndex:
-    """`index.json`: the data file's name and, for each tensor, its dtype, shape, offset, bytes."""
+    """`index.json`: what lies where in the data file.
 
-    def __init__(self, file, tensors):
+    Args:
+        file: the data file's name; it lies beside the index.
+        tensors: name -> "dtype", "shape", "offset" and "nbytes".
+    """
+
+    def __init__(self, file: str, tensors: Mapping[str, Mapping[str, Any]]) -> None:
         self.file, self.tensors = file, tensors
 
     @classmethod
-    def read(cls, path):
+    def read(cls, path: str) -> WeightsIndex:
         """Read and check an index.
+
+        Args:
+            path: of `index.json`; the data file beside it must hold every tensor.
 
         Raises:
             ValueError: it is malformed, or an entry lies outside the data file.
@@ -45,11 +61,11 @@ class WeightsIndex:
                 raise ValueError("%s lies outside %s" % (name, file))
         return cls(file, tensors)
 
-    def to_json(self):
+    def to_json(self) -> str:
         """The file's text."""
         return json.dumps({"file": self.file, "tensors": self.tensors}, indent=1) + "\n"
 
-    def map(self, folder):
+    def map(self, folder: str) -> dict[str, NDArray[Any]]:
         """Name -> array over one private mapping of the file (copied on write, never written)."""
         data = np.memmap(os.path.join(folder, self.file), dtype=np.uint8, mode="c")
         return {

@@ -1,22 +1,37 @@
 """The process that runs in the toolchain: answers one request after the other until its input ends.
 
-Requests and answers are frames of `protocol.py` on the process's original standard input and output.
-Everything that libraries print goes to standard error, which the parent keeps as the log.
+Requests and answers are frames of `protocol.py` on the process's original standard input and
+output. Everything that libraries print goes to standard error, which the parent keeps as the log.
 """
+
+from __future__ import annotations
 
 import ctypes
 import os
 import signal
 import sys
 import traceback
+from typing import TYPE_CHECKING, Any
 
 from . import protocol
 from .errors import ToolchainError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from io import BufferedIOBase, BufferedReader, BufferedWriter
+
+    from numpy.typing import NDArray
+
+    from .engine import GraphEngine
+
+    Header = Mapping[str, Any]
+    Arrays = Sequence[NDArray[Any]]
+    Reply = tuple[Mapping[str, Any], Arrays]
+
 _PR_SET_PDEATHSIG = 1
 
 
-def _claim_streams():
+def _claim_streams() -> tuple[BufferedReader, BufferedWriter]:
     """Keep descriptors 0 and 1 for the protocol; libraries get /dev/null and the log instead."""
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
@@ -27,57 +42,70 @@ def _claim_streams():
     return requests, answers
 
 
-def _die_with_parent():
+def _die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Worker:
-    """Holds at most one engine; every public method is a request of the same name."""
+    """Holds at most one engine; the methods in `requests` are the requests of the same name.
 
-    def __init__(self, answers):
+    Each takes the frame's header and arrays, and returns those of its answer.
+
+    Args:
+        answers: the stream that answers are written to.
+    """
+
+    def __init__(self, answers: BufferedIOBase) -> None:
         self.answers = answers
-        self.engine = None
+        self.engine: GraphEngine | None = None
 
-    def probe(self, header, arrays):
+    def _opened(self) -> GraphEngine:
+        if self.engine is None:
+            raise RuntimeError("no bundle is open")
+        return self.engine
+
+    def probe(self, header: Header, arrays: Arrays) -> Reply:
         """What this interpreter has."""
         from .probe import probe
 
         return probe(), []
 
-    def export(self, header, arrays):
+    def export(self, header: Header, arrays: Arrays) -> Reply:
         """Export graphs; frames {"progress": n} come before the answer."""
         from .exporter import export_graphs
 
-        def report(count):
+        def report(count: int) -> None:
             protocol.send(self.answers, {"progress": count})
 
         return {"graphs": export_graphs(report=report, **header["job"])}, []
 
-    def open(self, header, arrays):
+    def open(self, header: Header, arrays: Arrays) -> Reply:
         """Open a bundle's graphs."""
         from .engine import open_engine
 
-        self.engine = open_engine(header["job"])
-        return {"version": self.engine.backend.version}, []
+        self.engine = engine = open_engine(header["job"])
+        return {"version": engine.backend.version}, []
 
-    def new_cache(self, header, arrays):
+    def new_cache(self, header: Header, arrays: Arrays) -> Reply:
         """Make a cache."""
-        return {"cache": self.engine.new_cache()}, []
+        return {"cache": self._opened().new_cache()}, []
 
-    def free_cache(self, header, arrays):
+    def free_cache(self, header: Header, arrays: Arrays) -> Reply:
         """Forget a cache."""
-        self.engine.free_cache(header["cache"])
+        self._opened().free_cache(header["cache"])
         return {}, []
 
-    def step(self, header, arrays):
+    def step(self, header: Header, arrays: Arrays) -> Reply:
         """Run one chunk."""
-        return {}, [self.engine.step(header["cache"], arrays, header["score"])]
+        return {}, [self._opened().step(header["cache"], arrays, header["score"])]
 
     requests = ("probe", "export", "open", "new_cache", "free_cache", "step")
 
-    def answer(self, header, arrays):
+    def answer(self, header: Header, arrays: Arrays) -> None:
         """Serve one request; errors become an answer too."""
+        reply: Mapping[str, Any]
+        out: Arrays
         try:
             if header.get("request") not in self.requests:
                 raise ToolchainError("Unknown request {name}.", name=str(header.get("request")))
@@ -93,7 +121,7 @@ class Worker:
         protocol.send(self.answers, dict(reply, done=True), out)
 
 
-def main():
+def main() -> None:
     """Serve until the parent closes its end."""
     # Ctrl-C reaches the whole foreground group; what it means is the parent's to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -103,6 +131,6 @@ def main():
     while True:
         try:
             header, arrays = protocol.receive(requests)
-        except protocol.ConnectionClosed:
+        except protocol.ConnectionClosedError:
             return
         worker.answer(header, arrays)

@@ -32,7 +32,7 @@ def check_step(spec: EngineSpec, rows: Sequence[Int32Array], sizes: tuple[int, .
             tokens=tokens,
             sizes=", ".join(map(str, sizes)) or "-",
         )
-    if input_ids.size and not (0 <= input_ids.min() and input_ids.max() < spec.vocab_size):
+    if input_ids.size and (input_ids.min() < 0 or input_ids.max() >= spec.vocab_size):
         raise EngineError(
             "Token ids must lie between 0 and {last}; found {low} to {high}.",
             last=spec.vocab_size - 1,

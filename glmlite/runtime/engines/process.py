@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -134,8 +135,8 @@ class WorkerProcess:
         arrays: Sequence[NDArray[Any]],
         on_progress: Callable[[Mapping[str, Any]], None] | None,
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        assert self._process.stdin is not None  # noqa: S101 - both are pipes
-        assert self._process.stdout is not None  # noqa: S101
+        assert isinstance(self._process.stdin, io.BufferedWriter)  # noqa: S101 - both are pipes
+        assert isinstance(self._process.stdout, io.BufferedReader)  # noqa: S101
         self._between_frames = False
         protocol.send(self._process.stdin, header, arrays)
         while True:
