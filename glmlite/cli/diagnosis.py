@@ -48,7 +48,12 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """An exporter and a runner: `fits` says whether the runner reads the exporter's MindIR."""
+    """An exporter and a runner: does the runner read the exporter's MindIR?
+
+    Attributes:
+        fits: it does, at float32.
+        fits_float16: at float16 too.
+    """
 
     exporter: str
     exporter_version: str
@@ -56,6 +61,7 @@ class Pair:
     runner_version: str
     engine: str
     fits: bool
+    fits_float16: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,24 +108,31 @@ def find_pairs(candidates: Iterable[Candidate]) -> list[Pair]:
     """Every exporter with every runner: a MindIR opens in nothing older than what made it.
 
     MindSpore writes MindIR of a version that grows; MindSpore and MindSpore Lite refuse what is
-    newer than themselves.
+    newer than themselves. Of an older MindSpore's float16 graphs MindSpore cannot compile the
+    casts.
     """
     able = [c.found for c in candidates if c.found is not None]
     runners = [(i, "mindspore", i.mindspore) for i in able if i.mindspore]
     runners += [(i, "lite", i.lite) for i in able if i.lite]
-    return [
-        Pair(
-            exporter=exporter.python,
-            exporter_version=exporter.mindspore,
-            runner=runner.python,
-            runner_version=version,
-            engine=engine,
-            fits=version_key(exporter.mindspore)[:2] <= version_key(version)[:2],
-        )
-        for exporter in able
-        if exporter.mindspore
-        for runner, engine, version in runners
-    ]
+    pairs = []
+    for exporter in able:
+        if not exporter.mindspore:
+            continue
+        written = version_key(exporter.mindspore)[:2]
+        for runner, engine, version in runners:
+            read = version_key(version)[:2]
+            pairs.append(
+                Pair(
+                    exporter=exporter.python,
+                    exporter_version=exporter.mindspore,
+                    runner=runner.python,
+                    runner_version=version,
+                    engine=engine,
+                    fits=written <= read,
+                    fits_float16=written == read or (written < read and engine == "lite"),
+                )
+            )
+    return pairs
 
 
 def advise(candidates: Sequence[Candidate], pairs: Sequence[Pair]) -> list[Advice]:

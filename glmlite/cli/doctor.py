@@ -130,7 +130,7 @@ def _print_pairs(pairs: Sequence[Pair]) -> None:
         (
             f"MindSpore {pair.exporter_version}",
             f"{engines[pair.engine]} {pair.runner_version}",
-            _("fits") if pair.fits else _("no: the MindIR is too new"),
+            _verdict(pair),
         )
         for pair in pairs
     ]
@@ -138,6 +138,12 @@ def _print_pairs(pairs: Sequence[Pair]) -> None:
     print_table(
         [_("Exported by"), _("Run by"), ""], dict.fromkeys(rows), title=_("MindIR versions")
     )
+
+
+def _verdict(pair: Pair) -> str:
+    if not pair.fits:
+        return _("no: the MindIR is too new")
+    return _("fits") if pair.fits_float16 else _("fits at float32")
 
 
 def _print_advice(advice: Sequence[Advice]) -> None:

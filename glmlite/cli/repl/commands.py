@@ -169,7 +169,7 @@ def _help(loop: ChatLoop, argument: str) -> bool:
     say(
         _(
             'Alt-Enter begins a new line; """ begins and ends a block of lines. Ctrl-C stops an '
-            "answer (twice: leaves); what was shown of it stays in the conversation (/undo drops it)."
+            "answer (twice: leaves); what was shown of it stays in the conversation, until /undo."
         )
     )
     return True
@@ -181,5 +181,7 @@ def _exit(loop: ChatLoop, argument: str) -> bool:
 
 def _path(argument: str, name: str) -> Path:
     if not argument:
-        raise ConfigError("/{name} needs a file name.", hint="/{name} chat.json", name=name)
+        raise ConfigError(
+            "/{name} needs a file name.", hint="For example: /{name} chat.json", name=name
+        )
     return Path(argument).expanduser()
