@@ -26,21 +26,16 @@ def top_k_indices(logits: Float32Array, top_k: int) -> Indices:
     check_integer("top_k", top_k, 1)
     if top_k >= logits.size:
         return np.arange(logits.size, dtype=np.intp)
-    candidates = _top_k_candidates(logits, top_k)
-    values = logits[candidates]
-    smallest = np.partition(values, values.size - top_k)[values.size - top_k]
-    above = candidates[values > smallest]
-    tied = candidates[values == smallest][: top_k - above.size]
+    # The k-th largest of the blocks' maxima: at least k logits reach it, mostly not many more.
+    maxima = np.maximum.reduceat(logits, np.arange(0, logits.size, _SMALL_BLOCK))
+    bound = np.partition(maxima if maxima.size >= top_k else logits, -top_k)[-top_k]
+    above = np.flatnonzero(logits > bound)
+    if above.size > top_k:
+        values = logits[above]
+        bound = np.partition(values, -top_k)[-top_k]
+        above = above[values > bound]
+    tied = np.flatnonzero(logits == bound)[: top_k - above.size]
     return np.sort(np.concatenate([above, tied]))
-
-
-def _top_k_candidates(logits: Float32Array, top_k: int) -> Indices:
-    """A few indices among which the `top_k` largest are: `top_k` blocks reach this threshold."""
-    largest = np.maximum.reduceat(logits, np.arange(0, logits.size, _SMALL_BLOCK))
-    if top_k > largest.size:
-        return np.arange(logits.size, dtype=np.intp)
-    cut = largest.size - top_k
-    return np.flatnonzero(logits >= np.partition(largest, cut)[cut])
 
 
 def softmax_weights(logits: Float32Array, temperature: float) -> Float32Array:
@@ -83,8 +78,14 @@ def draw_top_p(weights: Float32Array, top_p: float, generator: np.random.Generat
     `top_p` rounds on average (FlashInfer's sorting-free sampling, arXiv:2501.01005).
     """
     check_number("top_p", top_p, "(0, 1]")
-    target = top_p * float(weights.sum())
+    total = float(weights.sum())
+    target = top_p * total
     ids = None
+    # All weights below this together are less than 1 - top_p: none of them is in the nucleus.
+    likely = weights > 0.5 * (1.0 - top_p) * total / weights.size
+    if np.count_nonzero(likely) < weights.size // 2:
+        ids = np.flatnonzero(likely)
+        weights = weights[ids]
     while True:
         index = draw(weights, generator)
         before = weights > weights[index]
