@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class MindSporeBackend(Backend):
     name = "mindspore"
 
     def __init__(self, options: Mapping[str, Any]) -> None:
+        os.environ.setdefault("GLOG_v", "3")  # errors only, unless the user wants more
         try:
             import mindspore as ms
         except ImportError as error:

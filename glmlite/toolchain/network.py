@@ -96,9 +96,10 @@ class Network(nn.Cell):
         self.slot = Tensor(np.arange(cache_length, dtype=np.int32).reshape(1, 1, cache_length))
         self.prefix = Tensor(np.array([prefix_length], np.int32))
         self.one = Tensor(np.array([1], np.int32))
-        # Masks are [B,T,S]; their two values are spread at run time, so that no file holds them.
-        self.spread = Tensor(np.zeros((batch, tokens, 1), dtype))
-        self.spread_bias = Tensor(np.zeros((batch, tokens, 1), np.float32))
+        # Masks are [B,T,S]. Made of constants alone they would be folded into the file, so their
+        # values are added to zeros that are looked up by position.
+        self.no_value = Tensor(np.zeros(cache_length + tokens, dtype))
+        self.no_bias = Tensor(np.zeros(cache_length + tokens, np.float32))
         self.ones = Tensor(np.ones((1, 1, cache_length), dtype))
         self.zeros = Tensor(np.zeros((1, 1, cache_length), dtype))
         self.visible = Tensor(np.zeros((1, 1, cache_length), np.float32))
@@ -116,27 +117,31 @@ class Network(nn.Cell):
         self.product_at = ops.BatchMatMul(transpose_a=True)
         self.reshape, self.cast = ops.Reshape(), ops.Cast()
 
-    def masks(self, position: Tensor, valid_length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def masks(self, positions: Tensor, valid_length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where the chunk is written, what of the cache stays, and what each row attends to.
+
+        Args:
+            positions: int32 [B,T], of each row of the chunk.
+            valid_length: int32 [B].
 
         Returns:
             writes [B,T,S] (1 where row t goes to slot s), keeps [B,1,S,1], bias float32 [B,1,T,S].
         """
-        slots = self.reshape(
-            self.reshape(position, (self.batch, 1)) + self.row + self.prefix,
-            (self.batch, self.tokens, 1),
-        )
+        column = (self.batch, self.tokens, 1)
+        slots = self.reshape(positions + self.prefix, column)
+        no_value = self.reshape(self.gather(self.no_value, positions, 0), column)
+        no_bias = self.reshape(self.gather(self.no_bias, positions, 0), column)
         valid = self.less(self.row_column, self.reshape(valid_length, (self.batch, 1, 1)))
         writes = self.select(
             self.logical_and(self.equal(self.slot, slots), valid),
-            self.ones + self.spread,
-            self.zeros + self.spread,
+            self.ones + no_value,
+            self.zeros + no_value,
         )
         keeps = self.unit - self.product_at(writes, self.summing)
         bias = self.select(
             self.less_equal(self.slot, slots),
-            self.visible + self.spread_bias,
-            self.masked + self.spread_bias,
+            self.visible + no_bias,
+            self.masked + no_bias,
         )
         keeps = self.reshape(keeps, (self.batch, 1, self.cache_length, 1))
         return (
@@ -149,8 +154,8 @@ class Network(nn.Cell):
         self, input_ids: Tensor, position: Tensor, valid_length: Tensor, *past: Tensor
     ) -> tuple[Tensor, ...]:
         """See the module's head."""
-        writes, keeps, bias = self.masks(position, valid_length)
         positions = self.reshape(position, (self.batch, 1)) + self.row
+        writes, keeps, bias = self.masks(positions, valid_length)
         shape = (self.batch, self.tokens, 1, self.head_dim)
         cos = self.reshape(self.gather(self.cos, positions, 0), shape)
         sin = self.reshape(self.gather(self.sin, positions, 0), shape)
