@@ -37,18 +37,29 @@ def reword(question: str, language: str, rng: random.Random) -> str:
     return body + rng.choice(("", "", stop, mark if body != question else shout))
 
 
+def random_words(tokenizer: Tokenizer, language: str, rng: random.Random) -> str:
+    """A few pieces of the tokenizer that together mean nothing, in the script of `language`."""
+    pieces = [piece.replace("▁", " ") for piece in tokenizer.vocabulary.pieces[259:]]
+    own = [piece for piece in pieces if piece.isascii() == (language == "en")]
+    return "".join(rng.sample(own, rng.randint(2, 7))).strip() or "?"
+
+
 def draw(
     corpus: tuple[Dialogue, ...], tokens: int, tokenizer: Tokenizer, rng: random.Random
 ) -> Conversation:
     """Dialogues one after the other until they surely fill `tokens` ids."""
     conversation: Conversation = []
     length = 0
+    # A dialogue that may begin in many ways comes often.
+    weights = [len(dialogue.turns[0].ask) for dialogue in corpus]
     while length < tokens:
-        dialogue = rng.choice(corpus)
+        (dialogue,) = rng.choices(corpus, weights)
         # Now and then only the opening: any question may follow any answer.
         turns = dialogue.turns if rng.random() < 0.8 else dialogue.turns[:1]
         for turn in turns:
             question = reword(rng.choice(turn.ask), dialogue.language, rng)
+            if dialogue.unfamiliar and rng.random() < 0.4:
+                question = random_words(tokenizer, dialogue.language, rng)
             conversation.append((question, turn.answer))
             length += len(tokenizer.encode(question + turn.answer)) + 10
     return conversation

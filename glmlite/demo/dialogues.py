@@ -28,10 +28,17 @@ class Turn:
 
 @dataclasses.dataclass(frozen=True)
 class Dialogue:
-    """Turns that follow each other; a later turn may make sense after the earlier ones only."""
+    """Turns that follow each other; a later turn may make sense after the earlier ones only.
+
+    Attributes:
+        language: "en" or "zh".
+        turns: one or more.
+        unfamiliar: whether its answer is right for words that mean nothing, too.
+    """
 
     language: str
     turns: tuple[Turn, ...]
+    unfamiliar: bool = False
 
     def wordings(self) -> Iterator[tuple[str, ...]]:
         """Every wording of every turn at least once, each as one list of questions."""
@@ -53,7 +60,7 @@ def _expand(raw: dict[str, Any], language: str) -> Iterator[Dialogue]:
             )
             for turn in raw["turns"]
         )
-        yield Dialogue(language, turns)
+        yield Dialogue(language, turns, raw.get("unfamiliar", False))
 
 
 @functools.lru_cache(maxsize=1)

@@ -22,9 +22,11 @@ _MASKED = -1e4
 
 
 def initial_weights(config: ModelConfig, seed: int) -> dict[str, NDArray[np.float32]]:
-    """Normal(0, 0.02) matrices, those that write to the residual stream scaled down by depth
-    (GPT-2), norms 1, biases 0; float32 under Hugging Face names.
-    """  # noqa: D205
+    """Random float32 weights under Hugging Face names.
+
+    Matrices are normal with deviation 0.02; those that write to the residual stream are scaled down
+    by the square root of their number (GPT-2). Norms are 1, biases 0.
+    """
     rng = np.random.default_rng(seed)
     weights: dict[str, NDArray[np.float32]] = {}
     for name, shape in parameter_shapes(config).items():

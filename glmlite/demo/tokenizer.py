@@ -8,7 +8,7 @@ from pathlib import Path
 
 from glmlite.demo.dialogues import load_corpus
 
-NUM_PIECES = 1170
+NUM_PIECES = 1238
 """Pieces of the model; five special ids follow, and the sum is padded to a multiple of 32."""
 SPECIAL_IDS = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
 

@@ -25,7 +25,7 @@ from glmlite.demo.tokenizer import NUM_PIECES, padded_vocab_size, train_tokenize
 from glmlite.model.config import ModelConfig, from_huggingface
 from glmlite.text import Tokenizer
 
-STEPS = 1200
+STEPS = 800
 SEED = 20230625
 PEAK_RATE = 3e-3
 WARMUP = 50
@@ -91,8 +91,7 @@ def fit(
     from glmlite.demo.network import Glm2, answer_loss, initial_weights
 
     ms.set_seed(seed)
-    ms.set_context(mode=ms.GRAPH_MODE)
-    ms.set_device("CPU")
+    ms.set_context(mode=ms.GRAPH_MODE, device_target="CPU")
     net = Glm2(config, initial_weights(config, seed))
     params = net.trainable_params()
     matrices = [p for p in params if p.ndim == 2]
