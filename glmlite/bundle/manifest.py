@@ -6,9 +6,10 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 from glmlite.errors import BundleError, GlmliteError
+from glmlite.i18n import _
 from glmlite.model.config import FAMILIES, Family, ModelConfig
 
 SCHEMA_VERSION = 1
@@ -100,9 +101,9 @@ class Manifest:
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
-            _fail("family is {found!r}", found=self.family)
+            _fail(_("family is {found!r}", found=self.family))
         if not self.graphs:
-            _fail("it lists no graph")
+            _fail(_("it lists no graph"))
         named = [g.file for g in self.graphs] + [self.weights.index]
         named += [self.tokenizer.file] if self.tokenizer else []
         named += [self.prefix_cache] if self.prefix_cache else []
@@ -110,21 +111,21 @@ class Manifest:
             check_relative(path)
         for path in named:
             if path not in self.files:
-                _fail("{path} is named, but not among the files", path=path)
+                _fail(_("{path} is named, but not among the files", path=path))
         if self.weights.dtype not in DTYPES:
-            _fail("weights.dtype is {found!r}", found=self.weights.dtype)
+            _fail(_("weights.dtype is {found!r}", found=self.weights.dtype))
         for graph in self.graphs:
             if graph.phase not in PHASES or graph.format not in GRAPH_FORMATS:
-                _fail("{path} has phase or format unknown", path=graph.file)
+                _fail(_("{path} has phase or format unknown", path=graph.file))
             if (
                 graph.batch_size != self.graphs[0].batch_size
                 or min(graph.batch_size, graph.tokens) < 1
             ):
-                _fail("{path} has another batch size, or no tokens", path=graph.file)
+                _fail(_("{path} has another batch size, or no tokens", path=graph.file))
             if graph.cache_length <= self.prefix_length:
-                _fail("{path} has no cache slot behind the prefix", path=graph.file)
+                _fail(_("{path} has no cache slot behind the prefix", path=graph.file))
         if bool(self.prefix_length) != bool(self.prefix_cache) or self.prefix_length < 0:
-            _fail("prefix_length and prefix_cache do not belong together")
+            _fail(_("prefix_length and prefix_cache do not belong together"))
 
     def to_json(self) -> str:
         """The file's text."""
@@ -142,7 +143,7 @@ class Manifest:
         except (ValueError, RecursionError) as error:
             raise BundleError("manifest.json is no JSON: {error}", error=str(error)) from error
         if not isinstance(data, dict):
-            _fail("it is no JSON object")
+            _fail(_("it is no JSON object"))
         version = data.get("schema_version")
         if version != SCHEMA_VERSION:
             raise BundleError(
@@ -164,11 +165,11 @@ class Manifest:
             ) from error
 
 
-def _fail(message: str, **params: object) -> None:
+def _fail(reason: str) -> NoReturn:
     raise BundleError(
         "manifest.json is not usable: {reason}.",
         hint="Get the bundle again from where it was made, or export it again.",
-        reason=message.format(**params),
+        reason=reason,
     )
 
 
@@ -192,8 +193,7 @@ def _build(cls: type[T], data: object, where: str) -> T:
     """A dataclass from a mapping with exactly its keys and plain values of their types."""
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if not isinstance(data, Mapping):
-        _fail("{where} is no object", where=where)
-        raise AssertionError
+        _fail(_("{where} is no object", where=where))
     required = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
     unknown, missing = sorted(set(data) - set(fields)), sorted(required - set(data))
     if unknown or missing:
@@ -215,10 +215,10 @@ def _build(cls: type[T], data: object, where: str) -> T:
     for name, value in data.items():
         kinds = plain.get(str(fields[name].type))
         if kinds and (not isinstance(value, kinds) or isinstance(value, bool)):
-            _fail("{where}.{name} is {value!r}", where=where, name=name, value=value)
+            _fail(_("{where}.{name} is {value!r}", where=where, name=name, value=value))
         if str(fields[name].type) == "tuple[str, ...]":
             if not isinstance(value, list) or any(not isinstance(v, str) for v in value):
-                _fail("{where}.{name} is no list of names", where=where, name=name)
+                _fail(_("{where}.{name} is no list of names", where=where, name=name))
             value = tuple(value)
         values[name] = value
     return cls(**values)
@@ -226,8 +226,7 @@ def _build(cls: type[T], data: object, where: str) -> T:
 
 def _list(data: object, where: str) -> Sequence[Any]:
     if not isinstance(data, list):
-        _fail("{where} is no list", where=where)
-        raise AssertionError
+        _fail(_("{where} is no list", where=where))
     return data
 
 
@@ -235,8 +234,7 @@ def _parse(data: dict[str, Any]) -> Manifest:
     tokenizer = data.get("tokenizer")
     files = data.get("files")
     if not isinstance(files, Mapping):
-        _fail("files is no object")
-        raise AssertionError
+        _fail(_("files is no object"))
     parsed = {
         "model": ModelConfig.from_dict(data.get("model", {})),
         "tokenizer": _build(TokenizerEntry, tokenizer, "tokenizer") if tokenizer else None,
