@@ -33,7 +33,7 @@ def find_interpreters() -> tuple[Interpreter, Interpreter]:
     current = probe_interpreter(sys.executable)
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named or LOCAL_TOOLCHAIN.exists():
-        exporter = probe_interpreter(named or str(LOCAL_TOOLCHAIN.absolute()))
+        exporter = probe_interpreter(named or str(LOCAL_TOOLCHAIN))
     else:
         exporter = current
     return exporter, current if current.mindspore else exporter
