@@ -76,15 +76,13 @@ def export(
     Raises:
         GlmliteError: says what is wrong and what to do; nothing is left behind.
     """
-    # `glmlite.export` is also the pipeline's package; importing it must not hide this function.
-    pipeline = importlib.import_module("glmlite.export.pipeline")
-    globals()["export"] = export
-    report = pipeline.run_export(
+    from glmlite.exporter.pipeline import run_export
+
+    report = run_export(
         config,
         toolchain=toolchain,
         progress=progress,
         overrides=overrides,
         overwrite=overwrite,
     )
-    path: Path = report.path
-    return path
+    return report.path

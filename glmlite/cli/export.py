@@ -61,8 +61,8 @@ def export(
 ) -> None:
     """Run the export and print what came of it."""
     from glmlite.cli.progress import show_progress
-    from glmlite.export.keys import parse_overrides
-    from glmlite.export.pipeline import run_export
+    from glmlite.exporter.keys import parse_overrides
+    from glmlite.exporter.pipeline import run_export
 
     overrides = parse_overrides(assignments)
     named = {"model.checkpoint": checkpoint, "model.adapter": adapter, "export.output": output}

@@ -43,7 +43,7 @@ def export(exporter: Interpreter) -> None:
     """Export the demo model to `OUTPUT` and show how closely each graph follows the reference."""
     from glmlite.cli.bundle_tables import print_graphs
     from glmlite.cli.progress import show_progress
-    from glmlite.export.pipeline import run_export
+    from glmlite.exporter.pipeline import run_export
 
     with show_progress() as progress:
         report = run_export(

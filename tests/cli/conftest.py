@@ -14,10 +14,11 @@ import pytest
 
 from glmlite.bundle.manifest import GraphEntry, Manifest, TokenizerEntry, WeightsEntry
 from glmlite.bundle.store import describe_files
-from glmlite.export.config import load_config
-from glmlite.export.plan import make_plan
-from glmlite.export.weights import INDEX, WEIGHTS, weights_bytes, write_weights
+from glmlite.exporter.config import load_config
+from glmlite.exporter.plan import make_plan
+from glmlite.exporter.weights import INDEX, WEIGHTS, weights_bytes, write_weights
 from glmlite.progress import NoProgress
+from glmlite.runtime.model import load
 from tests.fixtures.models import MODELS
 from tests.fixtures.writing import write_checkpoint
 
@@ -60,6 +61,13 @@ def write_bundle(folder: Path, **overrides: object) -> Path:
 def demo_bundle(tmp_path_factory) -> Path:
     """The demo model, a ChatGLM2."""
     return write_bundle(tmp_path_factory.mktemp("cli") / "demo")
+
+
+@pytest.fixture(scope="session")
+def hello(demo_bundle) -> str:
+    """What the demo model answers to 你好."""
+    with load(demo_bundle, "reference") as model:
+        return "".join(piece.text for piece in model.chat([{"role": "user", "content": "你好"}]))
 
 
 @pytest.fixture(scope="session")

@@ -95,11 +95,23 @@ class Bundles:
         self.require(where == "toolchain")
         key = (name, where, repr(sorted(changes.items())))
         if key not in self._paths:
-            from glmlite.export.pipeline import run_export
+            from glmlite.exporter.pipeline import run_export
 
             output = self.folder / f"{name}-{where}-{len(self._paths)}"
             python = self.toolchain if where == "toolchain" else None
             run_export(self.recipe(name, output, **changes), toolchain=python)
+            self._paths[key] = output
+        return self._paths[key]
+
+    def demo(self) -> Path:
+        """The demo model's bundle, exported here from its shipped recipe."""
+        self.require(False)
+        key = ("demo",)
+        if key not in self._paths:
+            from glmlite.exporter.pipeline import run_export
+
+            output = self.folder / "demo"
+            run_export("demo", overrides={"export.output": str(output)})
             self._paths[key] = output
         return self._paths[key]
 

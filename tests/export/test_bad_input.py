@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from glmlite.errors import CheckpointError, ConfigError, GlmliteError, TokenizerError
-from glmlite.export.pipeline import run_export
+from glmlite.exporter.pipeline import run_export
 from tests.fixtures import drawing
 from tests.fixtures.models import MODELS
 from tests.fixtures.writing import write_checkpoint, write_safetensors

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from glmlite.errors import ConfigError
-from glmlite.export import recipes
-from glmlite.export.config import Adapter, ParityCheck, load_config
-from glmlite.export.keys import KNOWN
-from glmlite.export.recipes import find_recipe, list_recipes, resolve_path
-from glmlite.export.resolve import resolve_model
+from glmlite.exporter import recipes
+from glmlite.exporter.config import Adapter, ParityCheck, load_config
+from glmlite.exporter.keys import KNOWN
+from glmlite.exporter.recipes import find_recipe, list_recipes, resolve_path
+from glmlite.exporter.resolve import resolve_model
 from glmlite.model.config import RopeConfig
 from glmlite.model.presets import PRESETS
 

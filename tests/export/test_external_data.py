@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from glmlite.export.pipeline import run_export
+from glmlite.exporter.pipeline import run_export
 from glmlite.toolchain import mindir
 from tests.engines.bundles import Bundles
 

@@ -93,7 +93,7 @@ def parse_overrides(settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         ConfigError: no `=`, an unknown key, or a value that is not YAML.
     """
-    from glmlite.export.yaml_file import parse_yaml
+    from glmlite.exporter.yaml_file import parse_yaml
 
     result: dict[str, Any] = {}
     for setting in settings:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from glmlite.errors import ConfigError
-from glmlite.export.recipes import resolve_path
+from glmlite.exporter.recipes import resolve_path
 from glmlite.i18n import _
 
 MAX_TOKENS = 1 << 20

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from glmlite.errors import ConfigError
-from glmlite.export import schema
-from glmlite.export.keys import check_keys, merge_overrides
-from glmlite.export.recipes import find_recipe
-from glmlite.export.schema import Where
+from glmlite.exporter import schema
+from glmlite.exporter.keys import check_keys, merge_overrides
+from glmlite.exporter.recipes import find_recipe
+from glmlite.exporter.schema import Where
 from glmlite.i18n import _
 from glmlite.model.config import FAMILIES, ROPE_KINDS, Family, RopeConfig, RopeKind
 
@@ -141,7 +141,7 @@ def load_config(
     if isinstance(recipe, Mapping):
         file, data = _("recipe"), dict(recipe)
     else:
-        from glmlite.export.yaml_file import read_yaml
+        from glmlite.exporter.yaml_file import read_yaml
 
         path = find_recipe("export_configs", recipe)
         file, data = path.name, read_yaml(path)

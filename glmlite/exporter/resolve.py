@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glmlite.errors import ConfigError
-from glmlite.export.config import ModelSection
+from glmlite.exporter.config import ModelSection
 from glmlite.model.config import (
     Family,
     ModelConfig,

@@ -15,8 +15,8 @@ from glmlite.checkpoint import (
 )
 from glmlite.checkpoint.prefix import Prefix
 from glmlite.errors import ConfigError
-from glmlite.export.config import Dtype, ExportConfig, ExportSection
-from glmlite.export.resolve import resolve_model
+from glmlite.exporter.config import Dtype, ExportConfig, ExportSection
+from glmlite.exporter.resolve import resolve_model
 from glmlite.model.config import Family, ModelConfig
 from glmlite.text import Tokenizer, check_tokenizer
 

@@ -20,11 +20,11 @@ from glmlite.bundle.manifest import (
 )
 from glmlite.bundle.store import check_output, describe_files, publish, staging
 from glmlite.errors import ExportError
-from glmlite.export.config import ExportConfig, load_config
-from glmlite.export.graphs import export_mindir
-from glmlite.export.plan import ExportPlan, make_plan
-from glmlite.export.proof import prove
-from glmlite.export.weights import (
+from glmlite.exporter.config import ExportConfig, load_config
+from glmlite.exporter.graphs import export_mindir
+from glmlite.exporter.plan import ExportPlan, make_plan
+from glmlite.exporter.proof import prove
+from glmlite.exporter.weights import (
     INDEX,
     PREFIX_CACHE,
     WEIGHTS,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from glmlite.bundle.manifest import GraphEntry
-from glmlite.export.plan import ExportPlan
-from glmlite.export.weights import WEIGHTS
+from glmlite.exporter.plan import ExportPlan
+from glmlite.exporter.weights import WEIGHTS
 from glmlite.i18n import _
 from glmlite.progress import Progress
 from glmlite.runtime.engines.interpreter import Interpreter

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from glmlite.bundle.manifest import GraphEntry, ParityEntry
-from glmlite.export.graphs import export_mindir
-from glmlite.export.parity import (
+from glmlite.exporter.graphs import export_mindir
+from glmlite.exporter.parity import (
     TOLERANCES,
     check,
     compare_graphs,
     parity_sequences,
     to_entry,
 )
-from glmlite.export.plan import ExportPlan
-from glmlite.export.weights import PREFIX_CACHE, WEIGHTS, write_prefix, write_weights
+from glmlite.exporter.plan import ExportPlan
+from glmlite.exporter.weights import PREFIX_CACHE, WEIGHTS, write_prefix, write_weights
 from glmlite.i18n import _
 from glmlite.model import reference
 from glmlite.progress import NoProgress, Progress
