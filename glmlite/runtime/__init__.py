@@ -1,0 +1,1 @@
+"""From an opened bundle to an answer: engines, sessions, sampling, generation, chat."""
