@@ -10,6 +10,9 @@ import signal
 import sys
 import time
 
+# An editor asks the terminal to mark what is pasted, as long as it edits a line.
+PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
+
 
 class Terminal:
     """Runs this interpreter on a pseudo-terminal.
@@ -43,6 +46,16 @@ class Terminal:
         """Press keys."""
         os.write(self._fd, text.encode())
 
+    def answer(self, text: str, expected: str) -> None:
+        """Wait until a line is asked for, type it, and wait for what should appear then.
+
+        What is typed before that goes through the terminal's own line discipline, which keeps
+        Ctrl-D for itself.
+        """
+        self.expect(PASTE_ON)
+        self.type(text)
+        self.expect(expected)
+
     def expect(self, text: str, *, seconds: float = 30) -> str:
         """Wait until `text` appears; gives what appeared up to it, and forgets that."""
         end = time.monotonic() + seconds
@@ -66,7 +79,12 @@ class Terminal:
         end = time.monotonic() + seconds
         while self._read(end - time.monotonic()):
             pass
-        _pid, status = os.waitpid(self.pid, 0)
+        pid, status = 0, 0
+        while not pid and time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            time.sleep(0.01)
+        if not pid:
+            raise AssertionError(f"still running; it showed {self.seen!r}")
         self._alive = False
         return os.waitstatus_to_exitcode(status)
 

@@ -15,11 +15,7 @@ from glmlite.cli.repl.terminal import CommandCompleter
 from glmlite.errors import CacheFullError, ConfigError, TokenizerError
 from glmlite.runtime.model import load
 from tests.cli.conftest import REFERENCE
-from tests.cli.terminal import Terminal
-
-HELLO = "你好！我是 glmlite 的演示模型。"
-# The line is taken: the terminal no longer marks what is pasted.
-PASTE_OFF = "\x1b[?2004l"
+from tests.cli.terminal import PASTE_OFF, Terminal
 
 
 def generation(**changes):
@@ -43,11 +39,10 @@ def contents(loop: ChatLoop) -> list[str]:
     return [message["content"] for message in loop.conversation.messages]
 
 
-def test_a_pipe_gets_the_answer_and_nothing_else(glmlite_command, demo_bundle):
+def test_a_pipe_gets_the_answer_and_nothing_else(glmlite_command, demo_bundle, hello):
     result = glmlite_command("chat", demo_bundle, *REFERENCE, stdin="你好\n")
     assert result.returncode == 0
-    assert result.stdout.startswith(HELLO)
-    assert result.stdout.count("\n") == 1
+    assert result.stdout == f"{hello}\n"
     assert result.stderr == "Engine: reference (as asked for)\n"
 
 
@@ -157,12 +152,12 @@ def test_a_question_that_fails_leaves_no_trace(demo):
     assert contents(loop) == before
 
 
-def test_at_a_terminal_the_chat_goes_on_after_an_error(demo, capsys):
+def test_at_a_terminal_the_chat_goes_on_after_an_error(demo, capsys, hello):
     loop = ChatLoop(demo, generation(), interactive=True)
     loop.run(["/nosuch", "你好", "stop", "不会问到"])
     shown = capsys.readouterr()
     assert "There is no command /nosuch." in shown.err
-    assert shown.out.startswith(HELLO)
+    assert shown.out == f"{hello}\n"
     assert len(contents(loop)) == 2
 
 
@@ -247,26 +242,17 @@ ENDLESS = [
 ]
 
 
-def test_a_chat_at_a_terminal(chat_at_terminal, tmp_path):
+def test_a_chat_at_a_terminal(chat_at_terminal, tmp_path, hello):
     with chat_at_terminal() as terminal:
-        terminal.expect("Ctrl-D leaves")
-        terminal.type("你好\r")
-        terminal.expect(HELLO)
-        terminal.expect("tokens/s")
+        terminal.answer("你好\r", hello)
         # Alt-Enter, then a bracketed paste, then a block: each one turn.
-        terminal.type("What is\x1b\rglmlite?\r")
-        terminal.expect("tokens/s")
-        terminal.type("\x1b[200~你\n好\x1b[201~\r")
-        terminal.expect("tokens/s")
-        terminal.type('"""\r你好\r"""\r')
-        terminal.expect("tokens/s")
-        terminal.type("/stats\r")
-        terminal.expect("Rounds: 4")
-        terminal.type("/help\r")
-        terminal.expect("/system TEXT")
-        terminal.type("half a line\x03")
-        terminal.expect("Ctrl-D or /exit leaves.")
-        terminal.type("\x04")
+        terminal.answer("What is\x1b\rglmlite?\r", "tokens/s")
+        terminal.answer("\x1b[200~你\n好\x1b[201~\r", "tokens/s")
+        terminal.answer('"""\r你好\r"""\r', "tokens/s")
+        terminal.answer("/stats\r", "Rounds: 4")
+        terminal.answer("/help\r", "/system TEXT")
+        terminal.answer("half a line\x03", "Ctrl-D or /exit leaves.")
+        terminal.answer("\x04", PASTE_OFF)
         assert terminal.wait() == 0
     history = tmp_path / "state" / "glmlite" / "chat_history"
     assert history.stat().st_mode & 0o777 == 0o600
@@ -275,19 +261,15 @@ def test_a_chat_at_a_terminal(chat_at_terminal, tmp_path):
 
 def test_ctrl_c_stops_the_answer_only(chat_at_terminal):
     with chat_at_terminal(*ENDLESS, "--no-history") as terminal:
-        terminal.expect("Ctrl-D leaves")
-        terminal.type("你好\r")
-        terminal.expect(PASTE_OFF)
+        terminal.answer("你好\r", PASTE_OFF)
         shown = terminal.more(20)
         terminal.type("\x03")
         shown += terminal.expect("(stopped)")
         assert "Interrupted" not in shown
         # What was shown is in the conversation, and the chat goes on from there.
-        terminal.type("/stats\r")
-        terminal.expect("Rounds: 1")
-        terminal.type("/undo\r")
-        terminal.expect("Rounds left: 0")
-        terminal.type("\x04")
+        terminal.answer("/stats\r", "Rounds: 1")
+        terminal.answer("/undo\r", "Rounds left: 0")
+        terminal.answer("\x04", PASTE_OFF)
         assert terminal.wait() == 0
 
 
