@@ -77,5 +77,5 @@ def decode(
 
 def close(found: NDArray[Any], wanted: NDArray[Any], tolerance: float, what: str) -> None:
     """Assert that no logit lies further off than `tolerance`."""
-    difference = float(np.abs(found.astype(np.float64) - wanted).max())
+    difference = float(np.abs(found.astype(np.float64) - wanted).max(initial=0.0))
     assert difference <= tolerance, f"{what}: off by {difference:.3g}"
