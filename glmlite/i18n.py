@@ -41,7 +41,7 @@ def catalogue(lang: str) -> dict[str, str]:
     return merged
 
 
-def _(message: str, **params: object) -> str:
+def _(message: str, /, **params: object) -> str:
     """Translate `message` and fill in its `{placeholders}`.
 
     `message` must be a literal: the test that guards the catalogue reads it from the source.

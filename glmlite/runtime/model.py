@@ -33,8 +33,10 @@ def load(
     *,
     toolchain: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    device: str = "auto",
     device_id: int = 0,
     rank_id: int = 0,
+    provider: str | None = None,
     engine_config: str | None = None,
 ) -> Model:
     """Open a bundle and the engine that runs it.
@@ -46,9 +48,11 @@ def load(
         toolchain: interpreter that has MindSpore or MindSpore Lite; default: `GLMLITE_TOOLCHAIN`,
             else this one.
         threads: of the engine; None leaves it to the engine.
+        device: "cpu" or "ascend" for MindSpore Lite; "auto" takes Ascend where its driver is.
         device_id: Ascend device.
         rank_id: rank of this process among several devices.
-        engine_config: a MindSpore Lite ini file.
+        provider: MindSpore Lite's Ascend provider, e.g. "ge"; None leaves it to Lite.
+        engine_config: a MindSpore Lite ini file, or "prefill.ini,decode.ini".
 
     Raises:
         BundleError: the folder is no whole, safe bundle of a known schema.
@@ -63,8 +67,10 @@ def load(
     options = EngineOptions(
         toolchain=toolchain,
         threads=threads,
+        device=device,
         device_id=device_id,
         rank_id=rank_id,
+        provider=provider,
         engine_config=engine_config,
     )
     return Model(bundle, tokenizer, open_engine(bundle, engine, options))
