@@ -21,8 +21,8 @@ def save_messages(path: Path, messages: Sequence[Message]) -> None:
     """Write `messages` to `path`: complete or not at all, readable by the owner.
 
     Raises:
-        ConfigError: `path` exists and is no saved conversation (it would be lost).
-        OSError: the folder is missing, the disk is full, ….
+        ConfigError: `path` exists and is no saved conversation (it would be lost), or cannot be
+            written.
     """
     if path.exists():
         try:
@@ -34,6 +34,15 @@ def save_messages(path: Path, messages: Sequence[Message]) -> None:
                 path=str(path),
             ) from error
     text = json.dumps(list(messages), ensure_ascii=False, indent=2) + "\n"
+    try:
+        _write(path, text)
+    except OSError as error:
+        raise ConfigError(
+            "{path} cannot be written: {error}", path=str(path), error=error.strerror or str(error)
+        ) from error
+
+
+def _write(path: Path, text: str) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -51,11 +60,16 @@ def load_messages(path: Path) -> list[Message]:
     """Read what `save_messages` wrote.
 
     Raises:
-        ConfigError: anything else is in the file; nothing of it is used then.
-        OSError: it cannot be read.
+        ConfigError: it cannot be read, or anything else is in the file; nothing of it is used then.
     """
     try:
-        data = json.loads(_read(path).decode("utf-8"))
+        content = _read(path)
+    except OSError as error:
+        raise ConfigError(
+            "{file} cannot be read: {reason}.", file=str(path), reason=error.strerror or str(error)
+        ) from error
+    try:
+        data = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ConfigError("{path} is not valid JSON.", path=str(path)) from error
     try:
