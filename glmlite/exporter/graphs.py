@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glmlite.bundle.manifest import GraphEntry
+from glmlite.errors import EngineError, ExportError
 from glmlite.exporter.plan import ExportPlan
 from glmlite.exporter.weights import WEIGHTS
 from glmlite.i18n import _
@@ -49,6 +50,8 @@ def export_mindir(
             on_progress=advance,
             deferring=False,
         )
+    except EngineError as error:
+        raise ExportError.from_dict(vars(error)) from error
     finally:
         worker.close()
     return tuple(

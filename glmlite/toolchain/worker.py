@@ -78,7 +78,14 @@ class Worker:
         def report(count: int) -> None:
             protocol.send(self.answers, {"progress": count})
 
-        return {"graphs": export_graphs(report=report, **header["job"])}, []
+        try:
+            return {"graphs": export_graphs(report=report, **header["job"])}, []
+        except OSError as error:
+            raise ToolchainError(
+                "The graphs could not be written: {error}. Nothing was kept.",
+                hint="Free some space or name another --output.",
+                error=error.strerror or str(error),
+            ) from error
 
     def open(self, header: Header, arrays: Arrays) -> Reply:
         """Open a bundle's graphs."""
