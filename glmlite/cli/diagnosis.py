@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from glmlite.runtime.engines.interpreter import (
     clean_environment,
     probe_interpreter,
 )
+from glmlite.runtime.engines.versions import reads_mindir, version_key
 
 LOCAL_TOOLCHAIN = Path(".toolchain/bin/python")
 _IMPORT_SECONDS = 120
@@ -98,19 +98,8 @@ def find_interpreters(this: str, toolchain: str | None, *, imports: bool) -> lis
     return unique
 
 
-def version_key(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, for comparison: "2.10.0rc1" gives (2, 10, 0)."""
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
-
-
 def find_pairs(candidates: Iterable[Candidate]) -> list[Pair]:
-    """Every exporter with every runner: a MindIR opens in nothing older than what made it.
-
-    MindSpore writes MindIR of a version that grows; MindSpore and MindSpore Lite refuse what is
-    newer than themselves. Of an older MindSpore's float16 graphs MindSpore cannot compile the
-    casts.
-    """
+    """Every exporter with every runner; see `reads_mindir`."""
     able = [c.found for c in candidates if c.found is not None]
     runners = [(i, "mindspore", i.mindspore) for i in able if i.mindspore]
     runners += [(i, "lite", i.lite) for i in able if i.lite]
@@ -118,9 +107,7 @@ def find_pairs(candidates: Iterable[Candidate]) -> list[Pair]:
     for exporter in able:
         if not exporter.mindspore:
             continue
-        written = version_key(exporter.mindspore)[:2]
         for runner, engine, version in runners:
-            read = version_key(version)[:2]
             pairs.append(
                 Pair(
                     exporter=exporter.python,
@@ -128,8 +115,8 @@ def find_pairs(candidates: Iterable[Candidate]) -> list[Pair]:
                     runner=runner.python,
                     runner_version=version,
                     engine=engine,
-                    fits=written <= read,
-                    fits_float16=written == read or (written < read and engine == "lite"),
+                    fits=reads_mindir(engine, version, exporter.mindspore, "float32"),
+                    fits_float16=reads_mindir(engine, version, exporter.mindspore, "float16"),
                 )
             )
     return pairs

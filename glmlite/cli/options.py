@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # As in glmlite.runtime.engines, which is too slow to import for a help page; a test compares.
 ENGINES = ("auto", "lite", "mindspore", "reference")
+DEVICES = ("auto", "cpu", "ascend")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -28,8 +29,10 @@ class EngineChoice:
     engine: str
     toolchain: str | None
     threads: int | None
+    device: str
     device_id: int
     rank_id: int
+    provider: str | None
     engine_config: str | None
 
     def load(self, bundle: Path) -> Model:
@@ -41,8 +44,10 @@ class EngineChoice:
             engine=self.engine,
             toolchain=self.toolchain,
             threads=self.threads,
+            device=self.device,
             device_id=self.device_id,
             rank_id=self.rank_id,
+            provider=self.provider,
             engine_config=self.engine_config,
         )
 
@@ -113,6 +118,13 @@ def engine_options() -> Decorator:
             help=_("Threads of the engine. Default: as many as it likes."),
         ),
         click.option(
+            "--device",
+            type=click.Choice(DEVICES),
+            default="auto",
+            show_default=True,
+            help=_("Where MindSpore Lite runs; auto takes Ascend where its driver is."),
+        ),
+        click.option(
             "--device-id",
             type=click.IntRange(min=0),
             default=0,
@@ -127,9 +139,14 @@ def engine_options() -> Decorator:
             help=_("Rank among several Ascend devices. Default: 0."),
         ),
         click.option(
+            "--provider",
+            metavar="NAME",
+            help=_("MindSpore Lite's Ascend provider, for example ge. Default: Lite's own."),
+        ),
+        click.option(
             "--engine-config",
             metavar="FILE",
-            help=_("MindSpore Lite settings, an .ini file."),
+            help=_("MindSpore Lite settings: an .ini file, or PREFILL.ini,DECODE.ini."),
         ),
     ]
 

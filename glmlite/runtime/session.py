@@ -214,8 +214,9 @@ class Session:
             raise CacheFullError(
                 "The session's cache is full: it holds {held} tokens, {new} more do not fit into "
                 "its {capacity}.",
-                hint="Shorten the input, start a new session, let old rounds be dropped with "
-                "--overflow sliding, or export with a larger export.cache_length.",
+                hint="Shorten the input, start a new session, let old rounds be dropped "
+                "(overflow='sliding', --overflow sliding), or export with a larger "
+                "export.cache_length.",
                 held=held,
                 new=new,
                 capacity=self.capacity,

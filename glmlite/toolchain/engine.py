@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import ToolchainError
+from .errors import ToolchainError, first_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .backend import Backend, CacheData, Graph, Rows
+    from .in_graph_cache import InGraphEngine
 
     # Whether a score graph is meant, T, and S.
     GraphKey = tuple[bool, int, int]
@@ -133,7 +134,7 @@ class GraphEngine:
             raise ToolchainError(
                 "{engine} failed in a step: {error}",
                 engine=self.backend.name,
-                error=str(error).strip()[:2000],
+                error=first_words(error),
             ) from error
         shape = (self.batch_size,) + ((tokens,) if score else ()) + (self.job["vocab_size"],)
         if logits.size != np.prod(shape):
@@ -159,12 +160,24 @@ class GraphEngine:
         self.backend.close()
 
 
-def open_engine(job: Mapping[str, Any]) -> GraphEngine:
-    """A `GraphEngine` for `job["engine"]` ("mindspore" or "lite") with `job["options"]`."""
+def open_engine(job: Mapping[str, Any]) -> GraphEngine | InGraphEngine:
+    """The engine of a job.
+
+    Args:
+        job: "engine" ("mindspore" or "lite") with its "options"; "contract": "in_graph" for graphs
+            that keep the cache inside, otherwise those of glmlite.
+    """
+    backend: Backend
     if job["engine"] == "lite":
         from .lite_backend import LiteBackend
 
-        return GraphEngine(LiteBackend(job["options"]), job)
-    from .mindspore_backend import MindSporeBackend
+        backend = LiteBackend(job["options"])
+    else:
+        from .mindspore_backend import MindSporeBackend
 
-    return GraphEngine(MindSporeBackend(job["options"]), job)
+        backend = MindSporeBackend(job["options"])
+    if job.get("contract") == "in_graph":
+        from .in_graph_cache import InGraphEngine
+
+        return InGraphEngine(backend, job)
+    return GraphEngine(backend, job)

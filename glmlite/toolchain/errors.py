@@ -26,3 +26,8 @@ class ToolchainError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a frame."""
         return {"message": self.message, "hint": self.hint, "params": self.params}
+
+
+def first_words(error: Exception) -> str:
+    """What a backend says, without the C++ stack that MindSpore adds behind a line of dashes."""
+    return str(error).split("\n----", 1)[0].strip()[:2000]

@@ -6,18 +6,16 @@ What an installed Lite can do is looked up on its classes, never read off its ve
 
 from __future__ import annotations
 
-import inspect
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import mindir
 from .backend import Backend
-from .errors import ToolchainError
+from .errors import ToolchainError, first_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -32,24 +30,11 @@ def max_mindir_version(lite_version: str) -> int | None:
     return KNOWN_MAX_MINDIR.get(".".join(lite_version.split(".")[:2]))
 
 
-def has_ascend() -> bool:
-    """Whether an Ascend driver shows its devices on this machine."""
-    return os.path.exists("/dev/davinci_manager")
-
-
-def accepts(function: Callable[..., Any], name: str) -> bool:
-    """Whether a Python callable takes a keyword `name`."""
-    try:
-        return name in inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
-
-
 class LiteBackend(Backend):
     """Builds one `Model` a graph; the caches are arrays of the host.
 
     Args:
-        options: threads, device ("auto", "cpu", "ascend"), device_id, rank_id, provider,
+        options: threads, device ("cpu" or "ascend"), device_id, rank_id, provider,
             engine_config (path of an ini file, or "prefill.ini,decode.ini", or None).
         lite: the module; for tests of what other versions offer.
 
@@ -75,10 +60,7 @@ class LiteBackend(Backend):
         self.lite = lite
         self.version = getattr(lite, "__version__", "?")
         self.options = options
-        device: str = options.get("device") or "auto"
-        if device == "auto":
-            device = "ascend" if has_ascend() else "cpu"
-        self.device = device
+        self.device: str = options.get("device") or "cpu"
         self.group: Any = None
         self.models: dict[str, Any] = {}
 
@@ -122,21 +104,12 @@ class LiteBackend(Backend):
         self.group.add_model(list(self.models.values()))
 
     def build_arguments(self, phase: str) -> dict[str, str]:
-        """Keyword arguments of `build_from_file` for a graph of this phase.
-
-        Raises:
-            ToolchainError: a configuration file is asked for and this Lite takes none.
-        """
+        """Keyword arguments of `build_from_file` for a graph of this phase."""
         config: str | None = self.options.get("engine_config")
         if not config:
             return {}
         prefill, _, decode = config.partition(",")
         config = decode if decode and phase == "decode" else prefill
-        if not accepts(self.lite.Model.build_from_file, "config_path"):
-            raise ToolchainError(
-                "MindSpore Lite {version} takes no configuration file; 2.1 and newer do.",
-                version=self.version,
-            )
         return {"config_path": config}
 
     def load(self, graph: Graph) -> Any:
@@ -167,7 +140,7 @@ class LiteBackend(Backend):
                 version=self.version,
                 path=path,
                 device=self.device,
-                error=str(error).strip()[:2000],
+                error=first_words(error),
                 producer=graph.get("producer") or "?",
                 found=found,
             ) from error
@@ -219,6 +192,21 @@ class LiteBackend(Backend):
         for array, output in zip(cache, outputs[1:]):
             np.copyto(array, output.get_data_to_numpy().reshape(array.shape))
         return np.array(outputs[0].get_data_to_numpy())
+
+    def share_state(self, first: Any, second: Any) -> None:
+        """On Ascend the graphs of one `ModelGroup` share Parameters; the CPU keeps none.
+
+        Raises:
+            ToolchainError: there is no group.
+        """
+        if self.group is None:
+            raise ToolchainError(
+                "MindSpore Lite {version} on {device} does not keep a cache inside graphs.",
+                hint="Use --engine mindspore, or export the model with glmlite: its graphs take "
+                "the cache as inputs and run everywhere.",
+                version=self.version,
+                device=self.device,
+            )
 
     def close(self) -> None:
         """Let go of the group and its models."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .backend import Backend
-from .errors import ToolchainError
+from .errors import ToolchainError, first_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ class MindSporeBackend(Backend):
                 hint="Export it with the MindSpore that will run it.",
                 version=self.version,
                 path=graph["path"],
-                error=str(error).strip()[:2000],
+                error=first_words(error),
             ) from error
         if not self._shared:
             self._shared = dict(net.parameters_dict())
@@ -96,8 +96,17 @@ class MindSporeBackend(Backend):
     def run(self, model: Any, rows: Rows, cache: CacheData) -> NDArray[Any]:
         """See `Backend.run`."""
         outputs = model(*[self.ms.Tensor(row) for row in rows], *cache)
+        if not isinstance(outputs, tuple):
+            outputs = (outputs,)
         cache[:] = outputs[1:]
         return np.array(outputs[0].asnumpy())
+
+    def share_state(self, first: Any, second: Any) -> None:
+        """Give the second graph the first one's Parameters: `params_init` only copies values."""
+        held = dict(first.parameters_dict())
+        for name, parameter in second.parameters_dict().items():
+            if name in held and held[name].shape == parameter.shape:
+                parameter.assign_value(held[name])
 
     def close(self) -> None:
         """Drop the weights."""

@@ -6,6 +6,8 @@ they compute nothing. The arithmetic of a real Lite is tested in tests/engines.
 
 from __future__ import annotations
 
+import inspect
+import subprocess
 import types
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,8 @@ def _lite(version: str) -> tuple[types.SimpleNamespace, list[tuple[str, Any]]]:
             self.cpu = types.SimpleNamespace(thread_num=1)
 
     class OldModel:
-        def build_from_file(self, model_path, model_type, context) -> None:
-            calls.append(("build", (self, model_path, context, {})))
+        def build_from_file(self, model_path, model_type, context=None, config_path="") -> None:
+            calls.append(("build", (self, model_path, context, {"config_path": config_path})))
 
     class NewModel:
         def build_from_file(
@@ -126,13 +128,6 @@ def test_lite_2_0_refuses_newer_ascend_settings(
     assert named in str(caught.value)
 
 
-def test_lite_2_0_refuses_a_configuration_file(graphs: list[dict[str, Any]]) -> None:
-    backend = LiteBackend({"device": "cpu", "engine_config": "a.ini"}, _lite("2.0.0")[0])
-    with pytest.raises(ToolchainError) as caught:
-        backend.load(graphs[0])
-    assert "configuration file" in str(caught.value)
-
-
 def test_threads_reach_the_context(graphs: list[dict[str, Any]]) -> None:
     lite, calls = _lite("2.7.0")
     LiteBackend({"device": "cpu", "threads": 3}, lite).load(graphs[0])
@@ -155,6 +150,53 @@ def test_a_file_that_is_no_mindir_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ToolchainError) as caught:
         LiteBackend({}, _lite("2.0.0")[0]).load({"phase": "decode", "path": str(tmp_path / "g")})
     assert "is no MindIR" in str(caught.value)
+
+
+def test_the_classes_here_have_the_real_signatures(toolchain: str) -> None:
+    """The one version at hand says whether its double is right."""
+    code = (
+        "import inspect, mindspore_lite as m;"
+        "print(list(inspect.signature(m.Model.build_from_file).parameters)[1:],"
+        " hasattr(m, 'ModelGroup'), hasattr(m.Context().ascend, 'provider'),"
+        " hasattr(m.Context().ascend, 'rank_id'))"
+    )
+    result = subprocess.run([toolchain, "-c", code], capture_output=True, text=True, check=True)
+    lite, _ = _lite("2.0.0")
+    names = list(inspect.signature(lite.Model.build_from_file).parameters)[1:]
+    assert result.stdout.split("\n")[-2] == f"{names} False False False"
+
+
+@pytest.mark.parametrize(
+    ("engine", "options"),
+    [
+        ("mindspore", {"engine_config": True}),
+        ("mindspore", {"device": "ascend"}),
+        ("lite", {"device_id": 1}),
+        ("lite", {"device": "cpu", "provider": "ge"}),
+        ("reference", {"rank_id": 2}),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    engine: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    if "engine_config" in options:
+        (tmp_path / "a.ini").write_text("[ascend_context]\nprovider=ge\n")
+        options = {"engine_config": str(tmp_path / "a.ini")}
+    with pytest.raises(EngineError, match="has no"):
+        EngineOptions(**options).resolve(engine, has_ascend=False)
+
+
+def test_auto_takes_ascend_where_its_driver_is() -> None:
+    assert EngineOptions().resolve("lite", has_ascend=True).device == "ascend"
+    assert EngineOptions(device_id=3).resolve("lite", has_ascend=True).device_id == 3
+    assert EngineOptions().resolve("mindspore", has_ascend=True).device == "cpu"
+
+
+@pytest.mark.parametrize("text", ["no section", "[a\nb", "", "[a]\nx=1\n[a]\n", "\xff"])
+def test_what_is_no_ini_file_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.ini").write_text(text, encoding="latin-1")
+    with pytest.raises(EngineError):
+        EngineOptions(engine_config=str(tmp_path / "a.ini"))
 
 
 def test_engine_options_are_checked() -> None:

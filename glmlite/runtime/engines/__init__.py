@@ -10,6 +10,7 @@ from glmlite.i18n import _
 from glmlite.runtime.engines.base import Cache, Engine, EngineSpec
 from glmlite.runtime.engines.interpreter import Interpreter, find_toolchain
 from glmlite.runtime.engines.options import EngineOptions
+from glmlite.runtime.engines.versions import reads_mindir
 
 __all__ = [
     "ENGINES",
@@ -53,46 +54,37 @@ def open_engine(
             "There is no engine {name!r}; there are: {known}.", name=name, known=", ".join(ENGINES)
         )
     reason = _("as asked for")
-    if name == "reference":
-        return OpenedEngine(_open_reference(bundle), name, reason)
-    interpreter = find_toolchain(options.toolchain)
-    if name == "auto":
+    interpreter = find_toolchain(options.toolchain) if name != "reference" else None
+    if name == "auto" and interpreter:
         name, reason = choose_engine(bundle, interpreter)
-    if name == "reference":
-        return OpenedEngine(_open_reference(bundle), name, reason)
+    if name == "reference" or interpreter is None:
+        options.resolve("reference", has_ascend=False)
+        return OpenedEngine(_open_reference(bundle), "reference", reason)
+    options = options.resolve(name, has_ascend=interpreter.ascend)
     return OpenedEngine(_open_graphs(bundle, name, interpreter, options), name, reason)
 
 
 def choose_engine(bundle: Bundle, interpreter: Interpreter) -> tuple[str, str]:
     """What "auto" means for a bundle and a toolchain: the engine's name and the reason."""
-    from glmlite.toolchain.lite_backend import max_mindir_version
-
-    newest = max((g.mindir_version or 0 for g in bundle.manifest.graphs), default=0)
-
-    def reads(version: str | None) -> bool:
-        # MindSpore and the Lite of the same version read the same MindIR.
-        limit = max_mindir_version(version) if version else 0
-        return limit is None or newest <= limit
-
-    if interpreter.lite and reads(interpreter.lite):
-        return "lite", _(
-            "MindSpore Lite {version} is in {python}",
-            version=interpreter.lite,
+    producer, dtype = bundle.manifest.producer.get("mindspore", ""), bundle.manifest.weights.dtype
+    for engine, version in (("lite", interpreter.lite), ("mindspore", interpreter.mindspore)):
+        if not version or not reads_mindir(engine, version, producer, dtype):
+            continue
+        if engine == "lite":
+            return engine, _(
+                "MindSpore Lite {version} is in {python}",
+                version=version,
+                python=interpreter.python,
+            )
+        return engine, _(
+            "{python} has MindSpore {version} and no MindSpore Lite that reads this bundle",
+            version=version,
             python=interpreter.python,
-        )
-    if interpreter.mindspore and reads(interpreter.mindspore):
-        return "mindspore", _(
-            "{python} has MindSpore {version} and no MindSpore Lite that reads MindIR version "
-            "{mindir}",
-            version=interpreter.mindspore,
-            python=interpreter.python,
-            mindir=newest,
         )
     return "reference", _(
-        "{python} has neither a MindSpore Lite nor a MindSpore that reads MindIR version {mindir}; "
+        "{python} has neither a MindSpore Lite nor a MindSpore that reads this bundle; "
         "this NumPy engine is slow",
         python=interpreter.python,
-        mindir=newest,
     )
 
 
@@ -115,14 +107,25 @@ def _open_graphs(
     from glmlite.runtime.engines.graphs import GraphSet
 
     manifest = bundle.manifest
+    producer, dtype = manifest.producer.get("mindspore", "?"), manifest.weights.dtype
+    version = interpreter.mindspore
+    if name == "mindspore" and version and not reads_mindir(name, version, producer, dtype):
+        raise EngineError(
+            "MindSpore {version} does not run what MindSpore {producer} exported in {dtype}.",
+            hint="Name the interpreter that exported it (--toolchain PATH), or export it again "
+            "with this one. `glmlite doctor` lists the pairs that fit.",
+            version=version,
+            producer=producer,
+            dtype=dtype,
+        )
     graphs = GraphSet(
         folder=bundle.path,
         graphs=[g for g in manifest.graphs if g.format == "mindir"],
         model=manifest.model,
-        dtype=manifest.weights.dtype,
+        dtype=dtype,
         prefix_length=manifest.prefix_length,
         prefix_cache=manifest.prefix_cache,
-        producer=manifest.producer.get("mindspore", "?"),
+        producer=producer,
     )
     if not graphs.graphs:
         raise EngineError("The bundle {path} holds no MindIR graph.", path=str(bundle.path))

@@ -8,6 +8,11 @@ from glmlite.errors import EngineError
 from glmlite.runtime.engines.base import EngineSpec, Int32Array
 
 
+def closed() -> EngineError:
+    """The error of every call after `close`."""
+    return EngineError("The engine is closed.", hint="Load the bundle again: glmlite.load(path).")
+
+
 def check_step(spec: EngineSpec, rows: Sequence[Int32Array], sizes: tuple[int, ...]) -> None:
     """Check a step's arrays against the graph contract.
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from glmlite.errors import EngineError
 from glmlite.runtime.engines.base import Cache, EngineSpec, Float32Array, Int32Array
-from glmlite.runtime.engines.checks import check_step
+from glmlite.runtime.engines.checks import check_step, closed
 from glmlite.runtime.engines.process import WorkerProcess
-from glmlite.toolchain.engine import GraphEngine, open_engine
+from glmlite.toolchain.engine import open_engine
 from glmlite.toolchain.errors import ToolchainError
 
 
@@ -43,7 +43,7 @@ class LocalGraphs:
 
     def __init__(self, job: dict[str, Any]) -> None:
         with _translated():
-            self._engine: GraphEngine = open_engine(job)
+            self._engine = open_engine(job)
         self.version: str = self._engine.backend.version
 
     def new_cache(self) -> int:
@@ -128,7 +128,7 @@ class MindIREngine:
 
     def _open(self) -> _Graphs:
         if self._graphs is None:
-            raise EngineError("The engine is closed.")
+            raise closed()
         return self._graphs
 
     def new_cache(self) -> MindIRCache:

@@ -23,6 +23,7 @@ from glmlite.model.reference import (
     rotation,
 )
 from glmlite.runtime.engines.base import Cache, EngineSpec, Float32Array, Int32Array
+from glmlite.runtime.engines.checks import closed
 
 if TYPE_CHECKING:
     from glmlite.checkpoint.source import WeightSource
@@ -188,7 +189,7 @@ class ReferenceEngine:
 
     def _open_source(self) -> WeightSource:
         if self._source is None:
-            raise EngineError("The engine {name} is closed.", name=self._spec.name)
+            raise closed()
         return self._source
 
     def _check_prefix(self) -> int:
