@@ -190,8 +190,10 @@ def test_save_and_load(demo, tmp_path, monkeypatch):
     assert other.conversation.messages == loop.conversation.messages
     with pytest.raises(ConfigError, match="needs a file name"):
         loop.take("/save")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
         loop.take("/load missing.json")
+    with pytest.raises(ConfigError, match="cannot be written: No such file"):
+        loop.take("/save missing/chat.json")
 
 
 def test_a_file_of_another_family_changes_nothing(demo, tmp_path):

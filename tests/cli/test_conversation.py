@@ -142,7 +142,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ConfigError, match="No space"):
         save_messages(path, [USER, REPLY])
     assert load_messages(path) == [USER]
     assert os.listdir(tmp_path) == ["chat.json"]
