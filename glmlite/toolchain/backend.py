@@ -71,5 +71,13 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
+    def share_state(self, first: Any, second: Any) -> None:
+        """Let two loaded graphs keep their state in the same Parameters; see `in_graph_cache`.
+
+        Raises:
+            ToolchainError: this library does not keep state, or not here.
+        """
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Let go of everything loaded."""

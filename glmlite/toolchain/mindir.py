@@ -36,7 +36,7 @@ class MindIRError(Exception):
     """The file is no MindIR, or damaged."""
 
 
-class _Field(NamedTuple):
+class Field(NamedTuple):
     """One field of a message: its bytes are start:end, its payload's are first:end."""
 
     number: int
@@ -69,7 +69,7 @@ def _varint(value: int) -> bytes:
             return bytes(out)
 
 
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
+def fields(data: mmap.mmap, start: int, end: int) -> Iterator[Field]:
     """Yield the fields of the message that lies at start:end."""
     at = start
     while at < end:
@@ -89,14 +89,15 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
             raise MindIRError("an unknown wire type %d" % wire)
         if at > end or number == 0:
             raise MindIRError("a field runs past its message")
-        yield _Field(number, wire, value, field, first, at)
+        yield Field(number, wire, value, field, first, at)
 
 
 def _bytes_field(number: int, payload: bytes) -> bytes:
     return _varint(number << 3 | _BYTES) + _varint(len(payload)) + payload
 
 
-def _open(path: str) -> mmap.mmap:
+def open_file(path: str) -> mmap.mmap:
+    """Map a file for reading; an empty one is no MindIR."""
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise MindIRError("the file is empty")
@@ -109,9 +110,9 @@ def read_version(path: str) -> int:
     Raises:
         MindIRError: this is no MindIR.
     """
-    with _open(path) as data:
+    with open_file(path) as data:
         version, has_graph = 0, False
-        for field in _fields(data, 0, len(data)):
+        for field in fields(data, 0, len(data)):
             if field.number == MODEL_VERSION and field.wire == _VARINT:
                 version = field.value
             has_graph = has_graph or (field.number == MODEL_GRAPH and field.wire == _BYTES)
@@ -137,17 +138,17 @@ class StoredParameter:
     length: int
 
 
-def _parse_parameter(data: mmap.mmap, tensor: _Field) -> StoredParameter:
+def _parse_parameter(data: mmap.mmap, tensor: Field) -> StoredParameter:
     name, offset, length = "", 0, 0
     location: str | None = None
-    for field in _fields(data, tensor.first, tensor.end):
+    for field in fields(data, tensor.first, tensor.end):
         if field.number == TENSOR_NAME and field.wire == _BYTES:
             name = data[field.first : field.end].decode("utf-8").split(":", 1)[-1]
         elif field.number == TENSOR_RAW and field.wire == _BYTES:
             offset, length = field.first, field.end - field.first
         elif field.number == TENSOR_EXTERNAL and field.wire == _BYTES:
             location = ""
-            for part in _fields(data, field.first, field.end):
+            for part in fields(data, field.first, field.end):
                 if part.number == EXTERNAL_LOCATION and part.wire == _BYTES:
                     location = data[part.first : part.end].decode("utf-8")
                 elif part.number == EXTERNAL_OFFSET and part.wire == _VARINT:
@@ -157,8 +158,9 @@ def _parse_parameter(data: mmap.mmap, tensor: _Field) -> StoredParameter:
     return StoredParameter(name, location, offset, length)
 
 
-def _graph(data: mmap.mmap) -> _Field:
-    for field in _fields(data, 0, len(data)):
+def graph_of(data: mmap.mmap) -> Field:
+    """The model's graph."""
+    for field in fields(data, 0, len(data)):
         if field.number == MODEL_GRAPH and field.wire == _BYTES:
             return field
     raise MindIRError("it holds no graph")
@@ -170,21 +172,21 @@ def list_parameters(path: str) -> list[StoredParameter]:
     Raises:
         MindIRError: this is no MindIR.
     """
-    with _open(path) as data:
-        graph = _graph(data)
+    with open_file(path) as data:
+        graph = graph_of(data)
         return [
             _parse_parameter(data, field)
-            for field in _fields(data, graph.first, graph.end)
+            for field in fields(data, graph.first, graph.end)
             if field.number == GRAPH_PARAMETER and field.wire == _BYTES
         ]
 
 
-def _external_parameter(data: mmap.mmap, tensor: _Field, place: Place) -> bytes:
+def _external_parameter(data: mmap.mmap, tensor: Field, place: Place) -> bytes:
     """A TensorProto's bytes with its data said to lie at `place`."""
     location, offset, length = place
     kept = b"".join(
         data[field.start : field.end]
-        for field in _fields(data, tensor.first, tensor.end)
+        for field in fields(data, tensor.first, tensor.end)
         if field.number not in (TENSOR_RAW, TENSOR_EXTERNAL)
     )
     external = (
@@ -209,10 +211,10 @@ def rewrite_parameters(source: str, target: str, places: Mapping[str, Place]) ->
         KeyError: the file has a parameter that `places` lacks.
         MindIRError: the source is no MindIR.
     """
-    with _open(source) as data:
-        graph = _graph(data)
+    with open_file(source) as data:
+        graph = graph_of(data)
         parts = []
-        for field in _fields(data, graph.first, graph.end):
+        for field in fields(data, graph.first, graph.end):
             if field.number == GRAPH_PARAMETER and field.wire == _BYTES:
                 name = _parse_parameter(data, field).name
                 payload = _external_parameter(data, field, places[name])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .engine import GraphEngine
+    from .in_graph_cache import InGraphEngine
 
     Header = Mapping[str, Any]
     Arrays = Sequence[NDArray[Any]]
@@ -58,9 +59,9 @@ class Worker:
 
     def __init__(self, answers: BufferedIOBase) -> None:
         self.answers = answers
-        self.engine: GraphEngine | None = None
+        self.engine: GraphEngine | InGraphEngine | None = None
 
-    def _opened(self) -> GraphEngine:
+    def _opened(self) -> GraphEngine | InGraphEngine:
         if self.engine is None:
             raise RuntimeError("no bundle is open")
         return self.engine
