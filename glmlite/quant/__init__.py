@@ -1,0 +1,1 @@
+"""Quantization: numerics, recipes, Ascend's and Lite's converters, portable graphs, accuracy."""
