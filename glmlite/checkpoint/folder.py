@@ -1,117 +1,40 @@
-"""Hugging Face folders: config.json, tokenizer.model and one or more safetensors files."""
+"""Finding the files of a checkpoint: Hugging Face and MindSpore folders, or single files."""
 
 from __future__ import annotations
 
-import collections
-import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from numpy.typing import NDArray
-
+from glmlite.checkpoint.checkpoint import Checkpoint
 from glmlite.checkpoint.files import inside, read_json
-from glmlite.checkpoint.fingerprint import fingerprint_tensors
-from glmlite.checkpoint.safetensors_file import FLOAT_NAMES, SafetensorsFile, TensorEntry
+from glmlite.checkpoint.mindspore_file import MindSporeFile
+from glmlite.checkpoint.safetensors_file import SafetensorsFile
+from glmlite.checkpoint.tensor_file import TensorFile
+from glmlite.checkpoint.torch_file import ZIP_MAGIC, TorchFile
 from glmlite.errors import CheckpointError
-from glmlite.model.parameters import is_ignored
+from glmlite.i18n import _
+
+__all__ = ["INDEX", "SINGLE", "TORCH_INDEX", "TORCH_SINGLE", "Checkpoint", "open_checkpoint"]
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-_PICKLES = ("*.bin", "*.pth", "*.pt", "*.ckpt")
-
-
-class Checkpoint:
-    """A trained model on disk; a `WeightSource` that reads one tensor at a time.
-
-    Attributes:
-        path: the folder or file that was opened, resolved.
-        raw_config: the parsed config.json, or None where there is none.
-        tokenizer_path: `tokenizer.model` beside the weights, or None.
-        dtype: "float32", "float16" or "bfloat16": what most bytes are stored as.
-        nbytes: bytes of all tensors on disk.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        shards: list[SafetensorsFile],
-        raw_config: dict[str, Any] | None,
-        tokenizer_path: Path | None,
-    ) -> None:
-        self.path = path
-        self.raw_config = raw_config
-        self.tokenizer_path = tokenizer_path
-        self._shards: dict[str, SafetensorsFile] = {}
-        for shard in shards:
-            for name in shard.entries:
-                if name in self._shards:
-                    raise CheckpointError(
-                        "Tensor {name} is in {first} and in {second}.",
-                        hint="Keep one set of shards in the folder; this looks like two.",
-                        name=name,
-                        first=self._shards[name].label,
-                        second=shard.label,
-                    )
-                self._shards[name] = shard
-        self._refuse_other_dtypes()
-        bytes_of: collections.Counter[str] = collections.Counter()
-        for name in self._shards:
-            entry = self._entry(name)
-            if entry.dtype in FLOAT_NAMES:
-                bytes_of[FLOAT_NAMES[entry.dtype]] += entry.nbytes
-        if not bytes_of:
-            raise CheckpointError("{path} holds no tensors.", path=path.name)
-        self.dtype: str = bytes_of.most_common(1)[0][0]
-        self.nbytes: int = sum(self._entry(name).nbytes for name in self._shards)
-
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """See `WeightSource.shapes`."""
-        return {name: self._entry(name).shape for name in self._shards}
-
-    def read(self, name: str) -> NDArray[Any]:
-        """See `WeightSource.read`."""
-        if name not in self._shards:
-            raise CheckpointError(
-                "The checkpoint {path} has no tensor {name}.", path=self.path.name, name=name
-            )
-        return self._shards[name].read(name)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """The identity of these weights for a manifest; see `fingerprint_tensors`."""
-        return {
-            "dtype": self.dtype,
-            "tensors": len(self._shards),
-            "parameters": sum(math.prod(self._entry(name).shape) for name in self._shards),
-            "bytes": self.nbytes,
-            "sha256": fingerprint_tensors(self._shards),
-        }
-
-    def _entry(self, name: str) -> TensorEntry:
-        return self._shards[name].entries[name]
-
-    def _refuse_other_dtypes(self) -> None:
-        for name, shard in self._shards.items():
-            dtype = shard.entries[name].dtype
-            if dtype not in FLOAT_NAMES and not is_ignored(name):
-                raise CheckpointError(
-                    "{file}: tensor {name} has dtype {dtype}; glmlite reads F32, F16 and BF16.",
-                    hint="A quantized checkpoint cannot be exported; use the original one.",
-                    file=shard.label,
-                    name=name,
-                    dtype=dtype,
-                )
+TORCH_SINGLE = "pytorch_model.bin"
+TORCH_INDEX = "pytorch_model.bin.index.json"
+# What mindspore.unified_safetensors writes beside its part0.safetensors, part1.safetensors, …
+MINDSPORE_INDEX = "param_name_map.json"
+_TORCH_SUFFIXES = (".bin", ".pth", ".pt")
+_INDEX_SUFFIX = ".index.json"
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
-    """Open a Hugging Face folder, an index or one safetensors file; reads headers only.
+    """Open a checkpoint of any format that glmlite reads; reads headers only.
 
-    A folder holds `model.safetensors`, or the shards that `model.safetensors.index.json` lists.
+    A folder holds `model.safetensors`, `pytorch_model.bin`, the shards that the index of one of
+    them lists, MindSpore's unified safetensors, or one or several `.ckpt` with different tensors.
     For a file, config.json and tokenizer.model are looked up beside it.
 
     Raises:
         CheckpointError: nothing readable is there; a file is damaged, lies outside the folder, or
-            is of a format that is not supported yet.
+            asks for more than its tensors to be read.
     """
     given = Path(path).expanduser()
     try:
@@ -119,33 +42,42 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     except (OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             "There is no checkpoint at {path}.",
-            hint="Name a Hugging Face folder: --checkpoint DIR (config.json, *.safetensors).",
+            hint="Name a Hugging Face folder (config.json, *.safetensors or *.bin) or a MindSpore "
+            ".ckpt: --checkpoint PATH",
             path=ascii(str(given)) if "\0" in str(given) else given,
         ) from error
     if resolved.is_dir():
-        folder, shards = resolved, _open_folder(resolved)
+        folder, files = resolved, _open_folder(resolved)
     elif not resolved.is_file():
         raise CheckpointError("{file} is not a regular file.", file=given.name)
     else:
         # The parent as given: in a Hugging Face cache the file itself is a link to a blob.
-        folder, shards = given.parent.resolve(), _open_file(given)
+        folder, files = given.parent.resolve(), _open_file(given)
     config = inside(folder, "config.json")
     return Checkpoint(
         resolved,
-        shards,
+        files,
         read_json(config) if config else None,
         inside(folder, "tokenizer.model"),
+        folder,
     )
 
 
-def _open_folder(folder: Path) -> list[SafetensorsFile]:
-    single = inside(folder, SINGLE)
-    if single:
-        return [SafetensorsFile(single, SINGLE)]
-    index = inside(folder, INDEX)
+def _open_folder(folder: Path) -> list[TensorFile]:
+    for single in (SINGLE, TORCH_SINGLE):
+        path = inside(folder, single)
+        if path:
+            return [_open_tensors(path, single)]
+        index = inside(folder, single + _INDEX_SUFFIX)
+        if index:
+            return _open_index(folder, index)
+    index = inside(folder, MINDSPORE_INDEX)
     if index:
         return _open_index(folder, index)
-    others = sorted(p.name for p in folder.glob("*.safetensors"))
+    pieces = sorted(p.name for p in folder.glob("*.ckpt"))
+    if pieces:
+        return [_open_tensors(_existing(folder, name), name) for name in pieces]
+    others = sorted(p.name for p in folder.iterdir() if _kind(p.name))
     if others:
         raise CheckpointError(
             "{folder} has neither {single} nor {index}, only {found}.",
@@ -153,35 +85,67 @@ def _open_folder(folder: Path) -> list[SafetensorsFile]:
             folder=folder.name,
             single=SINGLE,
             index=INDEX,
-            found=", ".join(others[:4]),
+            found=", ".join(ascii(name)[1:-1] for name in others[:4]),
         )
-    pickles = sorted(p.name for pattern in _PICKLES for p in folder.glob(pattern))
-    if pickles:
-        raise _pickled(pickles[0])
     raise CheckpointError(
-        "{folder} holds no weights: neither {single} nor {index} is there.",
-        hint="Name a Hugging Face folder: --checkpoint DIR (config.json, *.safetensors).",
+        "{folder} holds no weights: no {single}, no {other}, no *.ckpt is there.",
+        hint="Name a Hugging Face folder (config.json, *.safetensors or *.bin) or a MindSpore "
+        ".ckpt: --checkpoint PATH",
         folder=folder.name,
         single=SINGLE,
-        index=INDEX,
+        other=TORCH_SINGLE,
     )
 
 
-def _open_file(path: Path) -> list[SafetensorsFile]:
-    if path.name.endswith(".safetensors.index.json"):
+def _open_file(path: Path) -> list[TensorFile]:
+    if path.name.endswith(_INDEX_SUFFIX) or path.name == MINDSPORE_INDEX:
         return _open_index(path.parent.resolve(), path)
-    if path.suffix == ".safetensors":
-        return [SafetensorsFile(path.resolve(), path.name)]
-    if any(path.match(pattern) for pattern in _PICKLES):
-        raise _pickled(path.name)
-    raise CheckpointError(
-        "{file} is no checkpoint that glmlite knows.",
-        hint="Name a Hugging Face folder: --checkpoint DIR (config.json, *.safetensors).",
-        file=path.name,
-    )
+    return [_open_tensors(path.resolve(), path.name)]
 
 
-def _open_index(folder: Path, index: Path) -> list[SafetensorsFile]:
+def _kind(name: str) -> type[TensorFile] | None:
+    """The format that a file's name promises."""
+    suffix = Path(name).suffix
+    if suffix == ".safetensors":
+        return SafetensorsFile
+    if suffix == ".ckpt":
+        return MindSporeFile
+    return TorchFile if suffix in _TORCH_SUFFIXES else None
+
+
+def _open_tensors(path: Path, label: str) -> TensorFile:
+    """Open one file; `label` has its real name, `path` may be a blob of a cache."""
+    kind = _kind(label)
+    if kind is None:
+        raise CheckpointError(
+            "{file} is no checkpoint that glmlite knows.",
+            hint="Name a Hugging Face folder (config.json, *.safetensors or *.bin) or a MindSpore "
+            ".ckpt: --checkpoint PATH",
+            file=label if label.isprintable() else ascii(label),
+        )
+    if kind is MindSporeFile and _begins_with(path, ZIP_MAGIC):
+        kind = TorchFile  # PyTorch Lightning calls its checkpoints .ckpt too
+    return kind(path, label)
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError:
+        return False  # opening it for good says why
+
+
+def _existing(folder: Path, name: str) -> Path:
+    path = inside(folder, name)
+    if path is None:
+        raise CheckpointError(
+            "{file} cannot be read: {reason}.", file=name, reason=_("it is a link to nothing")
+        )
+    return path
+
+
+def _open_index(folder: Path, index: Path) -> list[TensorFile]:
     weight_map = read_json(index).get("weight_map")
     if (
         not isinstance(weight_map, dict)
@@ -189,7 +153,7 @@ def _open_index(folder: Path, index: Path) -> list[SafetensorsFile]:
         or not all(isinstance(shard, str) for shard in weight_map.values())
     ):
         raise CheckpointError("{file} has no weight_map of names to files.", file=index.name)
-    shards: dict[str, SafetensorsFile] = {}
+    shards: dict[str, TensorFile] = {}
     for name in sorted(set(weight_map.values())):
         shard = inside(folder, name)
         if shard is None:
@@ -199,7 +163,7 @@ def _open_index(folder: Path, index: Path) -> list[SafetensorsFile]:
                 shard=name,
                 file=index.name,
             )
-        shards[name] = SafetensorsFile(shard, name)
+        shards[name] = _open_tensors(shard, name)
     for tensor, shard_name in weight_map.items():
         if tensor not in shards[shard_name].entries:
             raise CheckpointError(
@@ -220,12 +184,3 @@ def _open_index(folder: Path, index: Path) -> list[SafetensorsFile]:
                     file=index.name,
                 )
     return list(shards.values())
-
-
-def _pickled(name: str) -> CheckpointError:
-    return CheckpointError(
-        "{file} is not a safetensors file; .bin, .pth and .ckpt checkpoints are not supported yet.",
-        hint="Convert it to safetensors first: model.save_pretrained(DIR, "
-        "safe_serialization=True) in transformers.",
-        file=name,
-    )

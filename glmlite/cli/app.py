@@ -22,6 +22,7 @@ def summaries() -> dict[str, str]:
         "inspect": _("Show what a bundle holds; check its files."),
         "chat": _("Talk to a bundle in the terminal."),
         "generate": _("Continue one prompt, for scripts."),
+        "convert": _("Write a checkpoint in another format: Hugging Face or MindSpore."),
     }
 
 

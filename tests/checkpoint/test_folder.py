@@ -281,19 +281,19 @@ def test_broken_index(tmp_path, weight_map):
         open_checkpoint(tmp_path)
 
 
-def test_other_formats_are_not_yet_supported(tmp_path):
+def test_nothing_that_is_a_checkpoint(tmp_path):
     with pytest.raises(CheckpointError, match="holds no weights"):
         open_checkpoint(tmp_path)
-    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
-    for path in (tmp_path, tmp_path / "pytorch_model.bin"):
-        with pytest.raises(CheckpointError, match="not supported yet"):
-            open_checkpoint(path)
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(CheckpointError, match="no checkpoint that"):
         open_checkpoint(tmp_path / "notes.txt")
     save_file({"w": np.zeros(1, np.float32)}, tmp_path / "model-00001-of-00007.safetensors")
     with pytest.raises(CheckpointError, match="neither"):
         open_checkpoint(tmp_path)
+    (tmp_path / "pytorch_model.bin").write_bytes(b"x")
+    for path in (tmp_path, tmp_path / "pytorch_model.bin"):
+        with pytest.raises(CheckpointError, match="not a valid torch checkpoint"):
+            open_checkpoint(path)
 
 
 def test_nothing_there(tmp_path):

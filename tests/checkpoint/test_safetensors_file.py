@@ -57,7 +57,7 @@ def test_every_bfloat16_is_exact(tmp_path):
 
 
 def test_tensors_longer_than_a_chunk(tmp_path, monkeypatch):
-    monkeypatch.setattr("glmlite.checkpoint.safetensors_file._CHUNK_ELEMENTS", 7)
+    monkeypatch.setattr("glmlite.checkpoint.tensor_file._CHUNK_ELEMENTS", 7)
     tensor = np.arange(50, dtype=np.float32).reshape(5, 10)
     save_file({"w": tensor, "h": tensor.astype(np.float16)}, tmp_path / "x.safetensors")
     file = SafetensorsFile(tmp_path / "x.safetensors")
