@@ -77,6 +77,8 @@ def run_export(
     check_output(output, overwrite)
     progress.stage(_("Reading the checkpoint"))
     plan = make_plan(config)
+    for note in plan.checkpoint.notes():
+        progress.stage(note)
     interpreter = find_toolchain(toolchain)
     if interpreter.mindspore is None:
         raise ExportError(

@@ -84,8 +84,8 @@ def tensor(array: np.ndarray, **changes: Any) -> Tensor:
     return Tensor(Storage(np.asarray(base).reshape(-1)), array.shape, stride, **changes)
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[name-defined]
-    """The pure Python one: it does not compare a class with what its name finds."""
+class _Pickler(pickle.Pickler):
+    """Writes storages as references, as torch's does."""
 
     def __init__(self, file: Any, protocol: int) -> None:
         super().__init__(file, protocol)

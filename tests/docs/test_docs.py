@@ -176,7 +176,7 @@ def _outline(page: Path) -> dict[str, list[str] | int]:
 
 
 def test_the_first_pages_are_translated() -> None:
-    assert [english.name for english, _ in TRANSLATED] == ["README.md", "quick-start.md"]
+    assert {"README.md", "quick-start.md"} <= {english.name for english, _ in TRANSLATED}
 
 
 def test_a_stale_output_is_found(tmp_path: Path) -> None:
