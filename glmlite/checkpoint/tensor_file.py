@@ -77,7 +77,9 @@ class TensorFile(abc.ABC):
         self.left_out: tuple[str, ...] = ()
         try:
             with path.open("rb") as file:
-                self.entries = self._index(file, os.fstat(file.fileno()).st_size)
+                status = os.fstat(file.fileno())
+                self._identity = _identity(status)
+                self.entries = self._index(file, status.st_size)
         except OSError as error:
             raise self._unreadable(error) from error
 
@@ -135,18 +137,30 @@ class TensorFile(abc.ABC):
             step = (entry.nbytes - window) / (count - 1)
             windows = [(round(i * step), window) for i in range(count)]
         try:
-            with self.path.open("rb") as file:
+            with self._open() as file:
                 for start, length in windows:
                     yield self._bytes(file, entry, start, length)
         except OSError as error:
             raise self._unreadable(error) from error
+
+    def _open(self) -> BinaryIO:
+        """The file, if it is still the one whose tensors were found."""
+        file = self.path.open("rb")
+        if _identity(os.fstat(file.fileno())) != self._identity:
+            file.close()
+            raise CheckpointError(
+                "{file} was changed while it was being read.",
+                hint="Start again when whatever writes it is done.",
+                file=self.label,
+            )
+        return file
 
     def _chunks(self, entry: TensorEntry) -> Iterator[NDArray[Any]]:
         """The elements as stored, flat, a few million at a time."""
         stored = np.dtype(_STORED[entry.dtype])
         size = math.prod(entry.shape)
         try:
-            with self.path.open("rb") as file:
+            with self._open() as file:
                 for start in range(0, size, _CHUNK_ELEMENTS):
                     length = min(_CHUNK_ELEMENTS, size - start) * stored.itemsize
                     data = self._bytes(file, entry, start * stored.itemsize, length)
@@ -188,6 +202,10 @@ class TensorFile(abc.ABC):
             file=self.label,
             reason=error.strerror or type(error).__name__,
         )
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def unreadable_dtype(file: str, name: str, dtype: str) -> CheckpointError:

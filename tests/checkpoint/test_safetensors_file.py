@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 
 import numpy as np
@@ -156,3 +157,21 @@ def test_a_file_that_shrinks_later_is_truncated(tmp_path):
     path.unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
         file.read("w")
+
+
+@pytest.mark.parametrize("how", ["overwritten", "replaced"])
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, how):
+    path = tmp_path / "x.safetensors"
+    save_file({"a": np.ones(3, np.float32)}, path)
+    file = SafetensorsFile(path)
+    other = tmp_path / "y.safetensors"
+    save_file({"a": np.zeros(3, np.float32)}, other)
+    if how == "replaced":
+        other.replace(path)
+    else:
+        path.write_bytes(other.read_bytes())
+        os.utime(path, ns=(1, 1))
+    with pytest.raises(CheckpointError, match="was changed while it was being read"):
+        file.read("a")
+    with pytest.raises(CheckpointError, match="was changed"):
+        list(file.samples("a", 4, 4))
