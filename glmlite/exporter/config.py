@@ -21,16 +21,24 @@ Format = Literal["mindir", "onnx"]
 Flavor = Literal["ort", "standard"]
 Overrides = Mapping[str, Any] | Sequence[str]
 
+_ADAPTER_KEYS = {"path", "weight", "alpha"}
 # Keys that only the YAML of MindFormers has.
 _MINDFORMERS = frozenset({"trainer", "runner", "run_mode", "infer", "processor", "use_parallel"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Adapter:
-    """A trained addition to the checkpoint, and how strongly it counts."""
+    """A trained addition to the checkpoint, and how strongly it counts.
+
+    Attributes:
+        path: folder or file.
+        weight: 1 is as trained.
+        alpha: of a LoRA, where its files do not tell (MindFormers' do not), or in place of it.
+    """
 
     path: Path
     weight: float = 1.0
+    alpha: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,10 +230,12 @@ def _adapters(where: Where, value: Any) -> tuple[Adapter, ...]:
         return (Adapter(schema.path(where, value)),)
     adapters = []
     for item in value:
-        if not isinstance(item, Mapping) or not {"path"} <= set(item) <= {"path", "weight"}:
-            where.refuse(value, _("a path, or a list of entries with path and weight"))
+        if not isinstance(item, Mapping) or not {"path"} <= set(item) <= _ADAPTER_KEYS:
+            where.refuse(value, _("a path, or a list of entries with path, weight and alpha"))
         weight = schema.positive(where.child("weight"), item.get("weight", 1.0))
-        adapters.append(Adapter(schema.path(where.child("path"), item["path"]), weight))
+        told = item.get("alpha")
+        alpha = None if told is None else schema.positive(where.child("alpha"), told)
+        adapters.append(Adapter(schema.path(where.child("path"), item["path"]), weight, alpha))
     return tuple(adapters)
 
 

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
-from glmlite.checkpoint import (
-    PREFIX_EMBEDDING,
-    Checkpoint,
-    check_parameters,
-    open_checkpoint,
-    read_prefix,
-)
+from glmlite.checkpoint import open_checkpoint
+from glmlite.checkpoint.adapters import AdaptedCheckpoint, adapt
 from glmlite.checkpoint.prefix import Prefix
 from glmlite.errors import ConfigError
 from glmlite.exporter.config import Dtype, ExportConfig, ExportSection
@@ -27,7 +21,7 @@ class ExportPlan:
 
     Attributes:
         model: the network. family: of its prompts.
-        checkpoint: the open checkpoint. tokenizer: or None.
+        checkpoint: the open checkpoint with its adapters. tokenizer: or None.
         prefix: P-Tuning keys and values per layer, or None.
         dtype: of weights, cache and matrix products.
         graphs: phase, tokens, cache_length and batch_size of each graph.
@@ -36,7 +30,7 @@ class ExportPlan:
 
     model: ModelConfig
     family: Family
-    checkpoint: Checkpoint
+    checkpoint: AdaptedCheckpoint
     tokenizer: Tokenizer | None
     prefix: Prefix | None
     dtype: Dtype
@@ -68,14 +62,14 @@ def make_plan(config: ExportConfig) -> ExportPlan:
     if export.format != "mindir":
         raise ConfigError(
             "export.format is {found}; this glmlite exports mindir only.",
-            hint="--set export.format=mindir",
+            hint="Export MindIR for now: --set export.format=mindir",
             found=export.format,
         )
     checkpoint = open_checkpoint(section.checkpoint)
     resolved = resolve_model(section, checkpoint.raw_config)
     model = resolved.config
-    check_parameters(checkpoint, model, accepted=(PREFIX_EMBEDDING,))
-    prefix = _prefix(config, checkpoint, model)
+    adapted = adapt(checkpoint, model, section.adapters)
+    prefix = adapted.prefix
     path = section.tokenizer or checkpoint.tokenizer_path
     tokenizer = Tokenizer(path, resolved.family) if path else None
     if tokenizer:
@@ -87,26 +81,13 @@ def make_plan(config: ExportConfig) -> ExportPlan:
     return ExportPlan(
         model=model,
         family=resolved.family,
-        checkpoint=checkpoint,
+        checkpoint=adapted,
         tokenizer=tokenizer,
         prefix=prefix,
         dtype=section.dtype,
         graphs=plan_graphs(export),
         parity_layers=min(layers, model.num_layers),
     )
-
-
-def _prefix(config: ExportConfig, checkpoint: Checkpoint, model: ModelConfig) -> Prefix | None:
-    adapters = config.model.adapters
-    if not adapters:
-        return read_prefix(checkpoint, model) if PREFIX_EMBEDDING in checkpoint.shapes() else None
-    if len(adapters) > 1 or adapters[0].weight != 1.0:
-        raise ConfigError(
-            "Several adapters, or an adapter with a weight, are not supported yet.",
-            hint="Give one P-Tuning v2 prefix: --adapter DIR",
-        )
-    path: Path = adapters[0].path
-    return read_prefix(path, model)
 
 
 def _check_prefix_fits(prefix_length: int, export: ExportSection) -> None:

@@ -14,8 +14,8 @@ EMBEDDING = "transformer.embedding.word_embeddings.weight"
 FINAL_NORM = "transformer.encoder.final_layernorm.weight"
 OUTPUT = "transformer.output_layer.weight"
 
-# Buffers that official checkpoints carry; they are recomputed from the configuration.
-_IGNORED = re.compile(r"(^|\.)rotary_pos_emb\.inv_freq$")
+# Buffers that checkpoints carry: recomputed from the configuration, or nothing but 0 … P-1.
+_IGNORED = re.compile(r"(^|\.)(rotary_pos_emb\.inv_freq|mindpet_delta_ptuning2_prefix)$")
 
 
 def layer_prefix(layer: int) -> str:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Prefix = Sequence[tuple[NDArray[Any], NDArray[Any]]]
+# Matrix name -> (scale, A [r, in], B [out, r]) of the LoRA terms beside it.
+LowRank = Mapping[str, Sequence[tuple[float, NDArray[Any], NDArray[Any]]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +92,7 @@ def forward(
     *,
     rope: Rope = Rope(),
     prefix: Prefix | None = None,
+    low_rank: LowRank | None = None,
 ) -> Forward:
     """The whole network over one sequence that begins at position 0.
 
@@ -100,11 +103,19 @@ def forward(
         rope: rotary settings.
         prefix: per layer (keys, values) [groups, P, head_dim] that every token attends to first;
             they take no positions and are not rotated.
+        low_rank: LoRA terms, computed beside the matrices and never merged into them.
     """
     weights = {name: np.asarray(tensor, np.float64) for name, tensor in tensors.items()}
     heads, dim = config["num_attention_heads"], config["kv_channels"]
     groups = config["multi_query_group_num"] if config["multi_query_attention"] else heads
     eps, tokens = config["layernorm_epsilon"], len(ids)
+
+    def linear(rows: Array, name: str) -> Array:
+        result = rows @ weights[name].T
+        for scale, a, b in (low_rank or {}).get(name, ()):
+            result = result + scale * ((rows @ a.T.astype(np.float64)) @ b.T.astype(np.float64))
+        return result
+
     x = np.stack([weights["transformer.embedding.word_embeddings.weight"][i] for i in ids])
     hidden_states, all_keys, all_values = [x], [], []
     for layer in range(config["num_layers"]):
@@ -112,8 +123,11 @@ def forward(
         def of(name: str, layer: int = layer) -> Array:
             return weights[f"transformer.encoder.layers.{layer}.{name}"]
 
+        def times(rows: Array, name: str, layer: int = layer) -> Array:
+            return linear(rows, f"transformer.encoder.layers.{layer}.{name}")
+
         normed = rms_norm(x, of("input_layernorm.weight"), eps)
-        qkv = normed @ of("self_attention.query_key_value.weight").T
+        qkv = times(normed, "self_attention.query_key_value.weight")
         if config["add_qkv_bias"]:
             qkv = qkv + of("self_attention.query_key_value.bias")
         queries = qkv[:, : heads * dim].reshape(tokens, heads, dim)
@@ -135,18 +149,18 @@ def forward(
             for t in range(tokens):
                 seen = before + t + 1
                 context[t, head] = attend(queries[t, head], head_keys[:seen], head_values[:seen])
-        x = x + context.reshape(tokens, heads * dim) @ of("self_attention.dense.weight").T
+        x = x + times(context.reshape(tokens, heads * dim), "self_attention.dense.weight")
 
         normed = rms_norm(x, of("post_attention_layernorm.weight"), eps)
-        both = normed @ of("mlp.dense_h_to_4h.weight").T
+        both = times(normed, "mlp.dense_h_to_4h.weight")
         half = both.shape[1] // 2
-        x = x + (silu(both[:, :half]) * both[:, half:]) @ of("mlp.dense_4h_to_h.weight").T
+        x = x + times(silu(both[:, :half]) * both[:, half:], "mlp.dense_4h_to_h.weight")
         hidden_states.append(x)
         all_keys.append(keys)
         all_values.append(values)
 
     final = rms_norm(x, weights["transformer.encoder.final_layernorm.weight"], eps)
-    logits = final @ weights["transformer.output_layer.weight"].T
+    logits = linear(final, "transformer.output_layer.weight")
     return Forward(logits, hidden_states, final, all_keys, all_values)
 
 
