@@ -15,7 +15,8 @@ from glmlite.bundle.manifest import Manifest
 from glmlite.errors import BundleError
 from glmlite.i18n import _
 from glmlite.progress import NoProgress, Progress
-from glmlite.toolchain.weights import WeightsIndex
+from glmlite.quant.numerics import Quantized, dequantize
+from glmlite.toolchain.weights import INTEGERS, SCALE, ZERO_POINT, WeightsIndex
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 64 << 20
@@ -177,8 +178,12 @@ class BundleWeights:
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Parameter name -> shape."""
-        return {name: array.shape for name, array in self._arrays.items()}
+        return {name: self._arrays[name].shape for name in self._index.parameters()}
 
     def read(self, name: str) -> NDArray[Any]:
-        """One parameter, float32 or float16, in memory of its own."""
-        return np.array(self._arrays[name])
+        """One parameter, float32 or float16, in memory of its own; a quantized one dequantized."""
+        array = self._arrays[name]
+        if array.dtype.name not in INTEGERS:
+            return np.array(array)
+        scale, zero_point = self._arrays[name + SCALE], self._arrays[name + ZERO_POINT]
+        return dequantize(Quantized(array, scale, zero_point))

@@ -83,6 +83,28 @@ class ParityEntry:
 
 
 @dataclasses.dataclass(frozen=True)
+class AccuracyEntry:
+    """What quantization cost on a text: the float weights against the quantized ones.
+
+    Attributes:
+        text: what it was. tokens: ids that were predicted. window: ids of the longest window.
+        perplexity_before: of the float weights. perplexity: of the quantized ones.
+        kl_mean: mean Kullback-Leibler divergence of the next token's distribution, in nats, from
+            the float one to the quantized one. kl_max: the largest.
+        top1: share of tokens whose likeliest next token stayed the same.
+    """
+
+    text: str
+    tokens: int
+    window: int
+    perplexity_before: float
+    perplexity: float
+    kl_mean: float
+    kl_max: float
+    top1: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Manifest:
     """The whole manifest; DESIGN's contract, schema version 1."""
 
@@ -98,6 +120,7 @@ class Manifest:
     producer: dict[str, str]
     checkpoint: dict[str, Any]
     schema_version: int = SCHEMA_VERSION
+    accuracy: AccuracyEntry | None = None
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -129,7 +152,10 @@ class Manifest:
 
     def to_json(self) -> str:
         """The file's text."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        data = dataclasses.asdict(self)
+        if self.accuracy is None:  # an optional slot; readers that do not know it need not meet it
+            del data["accuracy"]
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
@@ -232,7 +258,7 @@ def _list(data: object, where: str) -> Sequence[Any]:
 
 def _parse(data: dict[str, Any]) -> Manifest:
     tokenizer = data.get("tokenizer")
-    files = data.get("files")
+    files, accuracy = data.get("files"), data.get("accuracy")
     if not isinstance(files, Mapping):
         _fail(_("files is no object"))
     parsed = {
@@ -248,5 +274,6 @@ def _parse(data: dict[str, Any]) -> Manifest:
             _build(ParityEntry, p, f"parity[{i}]")
             for i, p in enumerate(_list(data.get("parity"), "parity"))
         ),
+        "accuracy": _build(AccuracyEntry, accuracy, "accuracy") if accuracy else None,
     }
     return _build(Manifest, {**data, **parsed}, "the manifest")

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from glmlite.bundle.manifest import GraphEntry
 from glmlite.errors import EngineError, ExportError
-from glmlite.exporter.plan import ExportPlan
 from glmlite.exporter.weights import WEIGHTS
 from glmlite.i18n import _
+from glmlite.model.config import ModelConfig
 from glmlite.progress import Progress
 from glmlite.runtime.engines.interpreter import Interpreter
 from glmlite.runtime.engines.process import WorkerProcess
 
 
+class GraphPlan(Protocol):
+    """What is exported: see `ExportPlan`."""
+
+    @property
+    def model(self) -> ModelConfig:
+        """The network."""
+
+    @property
+    def dtype(self) -> str:
+        """Of cache and matrix products."""
+
+    @property
+    def graphs(self) -> tuple[dict[str, Any], ...]:
+        """Phase, tokens, cache_length and batch_size of each graph."""
+
+    @property
+    def prefix_length(self) -> int:
+        """P."""
+
+
 def export_mindir(
-    folder: Path, plan: ExportPlan, interpreter: Interpreter, progress: Progress
+    folder: Path, plan: GraphPlan, interpreter: Interpreter, progress: Progress
 ) -> tuple[GraphEntry, ...]:
     """Export every graph of the plan into `folder`, whose `weights/` is written already.
 

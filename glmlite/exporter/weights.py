@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glmlite.checkpoint import WeightSource
 from glmlite.checkpoint.prefix import Prefix
@@ -19,6 +21,41 @@ WEIGHTS = "weights"
 PREFIX_CACHE = "prefix_cache.npy"
 DATA = "data_0"
 INDEX = "index.json"
+
+
+class WeightsFile:
+    """`data_0` and `index.json` in a new folder, written tensor by tensor; a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tensors: dict[str, dict[str, object]] = {}
+
+    def __enter__(self) -> WeightsFile:
+        self._folder.mkdir()
+        self._file = (self._folder / DATA).open("wb")
+        self._file.write(HEADER)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        self._file.close()
+        if kind is None:
+            (self._folder / INDEX).write_text(self.index.to_json(), encoding="utf-8")
+
+    @property
+    def index(self) -> WeightsIndex:
+        """What has been written so far."""
+        return WeightsIndex(DATA, self._tensors)
+
+    def add(self, name: str, array: NDArray[Any]) -> None:
+        """Append one contiguous array at the next aligned offset."""
+        self._tensors[name] = {
+            "dtype": array.dtype.name,
+            "shape": list(array.shape),
+            "offset": self._file.tell(),
+            "nbytes": array.nbytes,
+        }
+        self._file.write(array.data.cast("B"))
+        self._file.write(bytes(-array.nbytes % ALIGNMENT))
 
 
 def write_weights(
@@ -36,12 +73,8 @@ def write_weights(
     Raises:
         CheckpointError: a tensor cannot be read, or does not fit float16.
     """
-    folder.mkdir()
     shapes = parameter_shapes(config)
-    tensors: dict[str, dict[str, object]] = {}
-    with (folder / DATA).open("wb") as file:
-        file.write(HEADER)
-        offset = len(HEADER)
+    with WeightsFile(folder) as file:
         for name in sorted(shapes):
             array = source.read(name)
             if dtype == "float16":
@@ -53,21 +86,10 @@ def write_weights(
                         name=name,
                         largest=largest,
                     )
-            data = np.ascontiguousarray(array, dtype=dtype)
-            padding = -data.nbytes % ALIGNMENT
-            file.write(data.data.cast("B"))
-            file.write(bytes(padding))
-            tensors[name] = {
-                "dtype": dtype,
-                "shape": list(shapes[name]),
-                "offset": offset,
-                "nbytes": data.nbytes,
-            }
-            offset += data.nbytes + padding
+            data = np.ascontiguousarray(array, dtype=dtype).reshape(shapes[name])
+            file.add(name, data)
             progress.advance(data.nbytes)
-    index = WeightsIndex(DATA, tensors)
-    (folder / INDEX).write_text(index.to_json(), encoding="utf-8")
-    return index
+    return file.index
 
 
 def write_prefix(prefix: Prefix | None, folder: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from .rotary import pair_rotation
+from .weights import SCALE, ZERO_POINT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,37 @@ class RMSNorm(nn.Cell):
         return x
 
 
+class Linear(nn.Cell):
+    """y = x · weightᵀ, with a weight that is float or quantized to 8 bits for each output channel.
+
+    (q + zero_point) · scale is multiplied out, so that no dequantized copy of the weight exists:
+    y = (x · qᵀ + rowsum(x) · zero_point) · scale. Only float32 graphs: sums of integers leave
+    float16's range.
+
+    Args:
+        params: of `Network`.
+        name: of the weight [out, in]; int8 or uint8 where `name.scale` exists as well.
+    """
+
+    def __init__(self, params: Mapping[str, Parameter], name: str) -> None:
+        super().__init__(auto_prefix=False)
+        self.weight = params[name]
+        self.quantized = name + SCALE in params
+        self.matmul = ops.MatMul(transpose_b=True)
+        if self.quantized:
+            self.scale = params[name + SCALE]
+            self.zero_point = params[name + ZERO_POINT]
+            self.summing = Tensor(np.ones((1, self.weight.shape[1]), np.float32))
+            self.cast = ops.Cast()
+
+    def construct(self, x: Tensor) -> Tensor:
+        """[N, in] -> [N, out]."""
+        if self.quantized:
+            product = self.matmul(x, self.cast(self.weight, ms.float32))
+            return (product + self.matmul(x, self.summing) * self.zero_point) * self.scale
+        return self.matmul(x, self.weight)
+
+
 class Attention(nn.Cell):
     """Group-query attention over the whole cache (arXiv 2305.13245).
 
@@ -66,11 +98,11 @@ class Attention(nn.Cell):
         half: bool,
     ) -> None:
         super().__init__(auto_prefix=False)
-        self.qkv_weight = params[prefix + "self_attention.query_key_value.weight"]
+        self.qkv = Linear(params, prefix + "self_attention.query_key_value.weight")
         self.has_bias = config["qkv_bias"]
         if self.has_bias:
             self.qkv_bias = params[prefix + "self_attention.query_key_value.bias"]
-        self.dense_weight = params[prefix + "self_attention.dense.weight"]
+        self.dense = Linear(params, prefix + "self_attention.dense.weight")
         self.batch, self.tokens, self.cache_length = batch, tokens, cache_length
         self.heads, self.groups = config["num_heads"], config["num_groups"]
         self.head_dim = config["head_dim"]
@@ -83,7 +115,6 @@ class Attention(nn.Cell):
         self.scale = Tensor(np.array([1.0 / math.sqrt(self.head_dim)], dtype))
         self.rotation = Tensor(pair_rotation(self.head_dim).astype(dtype))
         self.matmul = ops.MatMul()
-        self.linear = ops.MatMul(transpose_b=True)
         self.product = ops.BatchMatMul()
         self.product_bt = ops.BatchMatMul(transpose_b=True)
         self.product_at = ops.BatchMatMul(transpose_a=True)
@@ -120,7 +151,7 @@ class Attention(nn.Cell):
         bias: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """[B·T, hidden] -> the same, and this layer's new cache."""
-        mixed = self.linear(x, self.qkv_weight)
+        mixed = self.qkv(x)
         if self.has_bias:
             mixed = mixed + self.qkv_bias
         query = self.slice(mixed, (0, 0), (self.rows, self.query_size))
@@ -153,7 +184,7 @@ class Attention(nn.Cell):
             self.product(weights, values), (self.batch, self.heads, self.tokens, self.head_dim)
         )
         context = self.reshape(self.transpose(context, (0, 2, 1, 3)), (self.rows, self.query_size))
-        return self.linear(context, self.dense_weight), keys, values
+        return self.dense(context), keys, values
 
 
 class Layer(nn.Cell):
@@ -179,10 +210,9 @@ class Layer(nn.Cell):
         self.input_norm = RMSNorm(params[prefix + "input_layernorm.weight"], eps, half)
         self.attention = Attention(config, params, prefix, batch, tokens, cache_length, half)
         self.post_norm = RMSNorm(params[prefix + "post_attention_layernorm.weight"], eps, half)
-        self.up_weight = params[prefix + "mlp.dense_h_to_4h.weight"]
-        self.down_weight = params[prefix + "mlp.dense_4h_to_h.weight"]
+        self.up = Linear(params, prefix + "mlp.dense_h_to_4h.weight")
+        self.down = Linear(params, prefix + "mlp.dense_4h_to_h.weight")
         self.rows, self.ffn = batch * tokens, config["ffn_hidden_size"]
-        self.linear = ops.MatMul(transpose_b=True)
         self.sigmoid = ops.Sigmoid()
         self.slice = ops.Slice()
 
@@ -202,7 +232,7 @@ class Layer(nn.Cell):
             self.input_norm(x), past_key, past_value, cos, sin, writes, keeps, bias
         )
         x = x + attended
-        mixed = self.linear(self.post_norm(x), self.up_weight)
+        mixed = self.up(self.post_norm(x))
         gate = self.slice(mixed, (0, 0), (self.rows, self.ffn))
         up = self.slice(mixed, (0, self.ffn), (self.rows, self.ffn))
-        return x + self.linear(gate * self.sigmoid(gate) * up, self.down_weight), keys, values
+        return x + self.down(gate * self.sigmoid(gate) * up), keys, values

@@ -24,7 +24,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from .layers import Layer, RMSNorm
+from .layers import Layer, Linear, RMSNorm
 from .rotary import pair_rotation, rotary_tables
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Network(nn.Cell):
 
     Args:
         config: the model configuration as plain data (`ModelConfig.to_dict()`).
-        params: Hugging Face parameter name -> Parameter of that name, float32 or float16.
+        params: Hugging Face parameter name -> Parameter of that name, float32 or float16; quantized
+            ones as `Linear` takes them.
         batch: B.
         tokens: T.
         cache_length: S.
@@ -85,7 +86,7 @@ class Network(nn.Cell):
         self.final_norm = RMSNorm(
             params["transformer.encoder.final_layernorm.weight"], config["norm_eps"], half
         )
-        self.output_weight = params["transformer.output_layer.weight"]
+        self.output = Linear(params, "transformer.output_layer.weight")
 
         dtype = np.float16 if half else np.float32
         # A chunk's padding rows may lie behind the last slot, never behind the table.
@@ -112,7 +113,6 @@ class Network(nn.Cell):
         self.gather, self.select, self.equal = ops.Gather(), ops.Select(), ops.Equal()
         self.less, self.less_equal = ops.Less(), ops.LessEqual()
         self.logical_and = ops.LogicalAnd()
-        self.linear = ops.MatMul(transpose_b=True)
         self.product = ops.BatchMatMul()
         self.product_at = ops.BatchMatMul(transpose_a=True)
         self.reshape, self.cast = ops.Reshape(), ops.Cast()
@@ -179,7 +179,7 @@ class Network(nn.Cell):
             last = self.reshape(last, (self.batch, 1, self.tokens))
             x = self.product(last, self.reshape(x, (self.batch, self.tokens, self.hidden)))
             x = self.reshape(x, (self.batch, self.hidden))
-        logits = self.linear(self.final_norm(x), self.output_weight)
+        logits = self.output(self.final_norm(x))
         if self.half:
             logits = self.cast(logits, ms.float32)
         if self.score:

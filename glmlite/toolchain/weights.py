@@ -3,6 +3,9 @@
 `weights/data_0` has the layout that MindSpore gives external data: a header of 64 bytes whose first
 one says little-endian, then every tensor at a multiple of 64 bytes. `weights/index.json` tells what
 lies where, so the same file serves the export, the graphs and the reference.
+
+A quantized matrix is an integer tensor `NAME` with two float32 companions, `NAME.scale` and
+`NAME.zero_point`, one value for each row: a real value is (q + zero_point) * scale.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 
 HEADER = b"\x01" + bytes(63)
 ALIGNMENT = 64
-DTYPES = ("float32", "float16")
+INTEGERS = ("int8", "uint8")
+DTYPES = ("float32", "float16", *INTEGERS)
+SCALE, ZERO_POINT = ".scale", ".zero_point"
 
 
 class WeightsIndex:
@@ -59,7 +64,22 @@ class WeightsIndex:
                 nbytes *= n
             if nbytes != entry["nbytes"] or offset < len(HEADER) or offset + nbytes > size:
                 raise ValueError("%s lies outside %s" % (name, file))
+            if dtype in INTEGERS:
+                for part in (name + SCALE, name + ZERO_POINT):
+                    companion = tensors.get(part, {})
+                    if companion.get("dtype") != "float32" or companion["shape"] != shape[:1]:
+                        raise ValueError("%s is quantized, and %s does not fit it" % (name, part))
         return cls(file, tensors)
+
+    def parameters(self) -> list[str]:
+        """Names of the model's parameters: everything but scales and zero points."""
+        companions = {
+            name + part
+            for name, entry in self.tensors.items()
+            if entry["dtype"] in INTEGERS
+            for part in (SCALE, ZERO_POINT)
+        }
+        return [name for name in self.tensors if name not in companions]
 
     def to_json(self) -> str:
         """The file's text."""
