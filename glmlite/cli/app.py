@@ -14,7 +14,7 @@ from glmlite.i18n import _
 def summaries() -> dict[str, str]:
     """Every command and its line in `glmlite --help`, in the order of a user's first day.
 
-    The command `x` is the attribute `x` of the module `glmlite.cli.x`.
+    The command `x-y` is the attribute `x_y` of the module `glmlite.cli.x_y`.
     """
     return {
         "doctor": _("Say what this machine can export and run, and what is missing."),
@@ -23,6 +23,8 @@ def summaries() -> dict[str, str]:
         "chat": _("Talk to a bundle in the terminal."),
         "generate": _("Continue one prompt, for scripts."),
         "convert": _("Write a checkpoint in another format: Hugging Face or MindSpore."),
+        "merge-checkpoint": _("Merge the shards of a distributed training into one checkpoint."),
+        "rank-table": _("Write and merge RANK_TABLE_FILE for Ascend servers."),
     }
 
 
@@ -37,7 +39,8 @@ class LazyGroup(GlmGroup):
         """Import the module of one command."""
         if cmd_name not in summaries():
             return None
-        command = getattr(importlib.import_module(f"glmlite.cli.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"glmlite.cli.{name}"), name)
         assert isinstance(command, click.Command)  # noqa: S101 -- ours, not the user's
         return command
 

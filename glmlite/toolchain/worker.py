@@ -88,6 +88,16 @@ class Worker:
                 error=error.strerror or str(error),
             ) from error
 
+    def merge_checkpoint(self, header: Header, arrays: Arrays) -> Reply:
+        """Merge the shards of a checkpoint; frames {"progress": bytes} come before the answer."""
+        from .merge_checkpoint import merge_checkpoint
+
+        def report(count: int) -> None:
+            protocol.send(self.answers, {"progress": count})
+
+        merge_checkpoint(report=report, **header["job"])
+        return {}, []
+
     def open(self, header: Header, arrays: Arrays) -> Reply:
         """Open a bundle's graphs."""
         from .engine import open_engine
@@ -108,7 +118,7 @@ class Worker:
         """Run one chunk."""
         return {}, [self._opened().step(header["cache"], arrays, header["score"])]
 
-    requests = ("probe", "export", "open", "new_cache", "free_cache", "step")
+    requests = ("probe", "export", "merge_checkpoint", "open", "new_cache", "free_cache", "step")
 
     def answer(self, header: Header, arrays: Arrays) -> None:
         """Serve one request; errors become an answer too."""
