@@ -32,9 +32,14 @@ from glmlite.i18n import _
 )
 @click.option(
     "--config",
+    "--config_path",
+    "config",
     required=True,
     metavar="FILE|NAME",
-    help=_("Recipe: a YAML file, or the name of one in export_configs/."),
+    help=_(
+        "Recipe: a YAML file, or the name of one in export_configs/. MindFormers' export YAMLs are "
+        "read as they are."
+    ),
 )
 @click.option("--checkpoint", metavar="PATH", help=_("Replaces model.checkpoint of the recipe."))
 @click.option("--adapter", metavar="PATH", help=_("Replaces model.adapter of the recipe."))
@@ -61,20 +66,19 @@ def export(
 ) -> None:
     """Run the export and print what came of it."""
     from glmlite.cli.progress import show_progress
+    from glmlite.cli.repl.answer import say
+    from glmlite.exporter.config import load_config
     from glmlite.exporter.keys import parse_overrides
     from glmlite.exporter.pipeline import run_export
 
     overrides = parse_overrides(assignments)
     named = {"model.checkpoint": checkpoint, "model.adapter": adapter, "export.output": output}
     overrides.update({key: value for key, value in named.items() if value is not None})
+    recipe = load_config(config, overrides)
+    for remark in recipe.remarks:
+        say(remark)
     with show_progress() as progress:
-        report = run_export(
-            config,
-            toolchain=toolchain,
-            progress=progress,
-            overrides=overrides,
-            overwrite=force,
-        )
+        report = run_export(recipe, toolchain=toolchain, progress=progress, overwrite=force)
     if as_json:
         import dataclasses
 

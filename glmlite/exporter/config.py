@@ -11,8 +11,10 @@ from typing import Any, Literal, cast, get_args
 from glmlite.errors import ConfigError
 from glmlite.exporter import schema
 from glmlite.exporter.keys import check_keys, merge_overrides
+from glmlite.exporter.mindformers_yaml import is_mindformers, translate
 from glmlite.exporter.recipes import find_recipe
 from glmlite.exporter.schema import Where
+from glmlite.exporter.stand_in import StandIn
 from glmlite.i18n import _
 from glmlite.model.config import FAMILIES, ROPE_KINDS, Family, RopeConfig, RopeKind
 
@@ -22,8 +24,6 @@ Flavor = Literal["ort", "standard"]
 Overrides = Mapping[str, Any] | Sequence[str]
 
 _ADAPTER_KEYS = {"path", "weight", "alpha"}
-# Keys that only the YAML of MindFormers has.
-_MINDFORMERS = frozenset({"trainer", "runner", "run_mode", "infer", "processor", "use_parallel"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,7 @@ class ModelSection:
         dtype: of weights and computation in the graphs.
         preset: a published model's sizes, used where there is no config.json.
         rope: rotary settings, where config.json cannot tell.
+        sizes: what a MindFormers YAML says of the network, where there is no config.json.
     """
 
     checkpoint: Path
@@ -62,6 +63,7 @@ class ModelSection:
     dtype: Dtype = "float32"
     preset: str | None = None
     rope: RopeConfig | None = None
+    sizes: StandIn | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,17 +127,23 @@ class ExportSection:
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """A whole recipe; `source` is the file it came from, for messages."""
+    """A whole recipe.
+
+    Attributes:
+        source: the file it came from, for messages.
+        remarks: what the user should know of how a MindFormers YAML was read.
+    """
 
     model: ModelSection
     export: ExportSection
     source: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 def load_config(
     recipe: str | Path | Mapping[str, Any], overrides: Overrides | None = None
 ) -> ExportConfig:
-    """Read and check an export recipe.
+    """Read and check an export recipe, or an export YAML of MindFormers.
 
     Args:
         recipe: a YAML file, the name of a shipped recipe, or the same as nested mappings.
@@ -153,19 +161,20 @@ def load_config(
 
         path = find_recipe("export_configs", recipe)
         file, data = path.name, read_yaml(path)
-    model = data.get("model")
-    if _MINDFORMERS & set(data) or (isinstance(model, Mapping) and "model_config" in model):
-        raise ConfigError(
-            "{file} is a MindFormers configuration; glmlite does not read those yet.",
-            hint="Start from a shipped recipe: --config glm2_6b --checkpoint DIR",
-            file=file,
-        )
+    sizes: StandIn | None = None
+    remarks: tuple[str, ...] = ()
+    if is_mindformers(data):
+        told = merge_overrides({}, overrides or {})
+        found = translate(data, file, told)
+        data, sizes, remarks = found.recipe, found.sizes, found.remarks
     check_keys(data, file)
     data = merge_overrides(data, overrides or {})
+    model = _model_section(data.get("model") or {}, Where(file, "model"))
     return ExportConfig(
-        _model_section(data.get("model") or {}, Where(file, "model")),
+        dataclasses.replace(model, sizes=sizes),
         _export_section(data.get("export") or {}, Where(file, "export")),
         source=file,
+        remarks=remarks,
     )
 
 

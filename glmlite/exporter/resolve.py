@@ -43,6 +43,8 @@ def resolve_model(section: ModelSection, raw_config: Mapping[str, Any] | None) -
         ConfigError: something is unknown or contradictory; the hint names the setting to make.
     """
     preset = find_preset(section.preset) if section.preset else None
+    if section.sizes is not None:
+        raw_config = section.sizes.beside(raw_config)
     family = _family(section, raw_config, preset)
     if raw_config is not None:
         rope = _rope_beside(raw_config, section)

@@ -68,7 +68,7 @@ def read_bare_graph(path: Path) -> BareGraph:
 
 
 def _foreign_kind(inputs: tuple[TensorInfo, ...]) -> str:
-    """What a graph is that MindFormers exports and glmlite cannot drive; "" where it may be ours."""
+    """What kind of MindFormers graph this is that glmlite cannot drive; "" for none of them."""
     names = {info.name for info in inputs}
     if names & {"block_tables", "slot_mapping"}:
         return _("paged attention")
