@@ -82,7 +82,8 @@ def _piped() -> Iterator[str]:
 
 
 def run_infer() -> NoReturn:
-    """`run_infer`: the name under which MindFormers' users know the chat."""
+    """`run_infer`: the chat, or with MindFormers' flags what its run_infer_main.py does."""
     from glmlite.cli.run import run
+    from glmlite.cli.run_infer import choose_command
 
-    run(chat, "run_infer")
+    run(choose_command(sys.argv[1:]), "run_infer")

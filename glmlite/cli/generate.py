@@ -19,6 +19,7 @@ from glmlite.cli.options import (
 )
 from glmlite.errors import ConfigError
 from glmlite.i18n import _
+from glmlite.text.pasted import expand_template, parse_template
 
 if TYPE_CHECKING:
     from glmlite.runtime.model import Model
@@ -101,8 +102,11 @@ def _run(
     from glmlite.cli.repl.answer import say, show_answer
 
     keywords: dict[str, Any] = generation.keywords()
+    if isinstance(source, str):
+        source = expand_template(source)
     if chat:
-        pieces = model.chat([{"role": "user", "content": source}], **keywords)
+        pasted = parse_template(source) if isinstance(source, str) else None
+        pieces = model.chat(pasted or [{"role": "user", "content": source}], **keywords)
     else:
         pieces = model.generate(source, **keywords)
     if not as_json:

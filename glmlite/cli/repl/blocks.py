@@ -1,17 +1,22 @@
-'''Lines and blocks of lines: a turn is one line, or everything between two """ marks.'''
+'''Lines and blocks of lines.
+
+A turn is one line, everything between two """ marks, or a pasted prompt from `[Round 1]` to `答：`.
+'''
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from glmlite.text.pasted import is_partial_template
+
 MARK = '"""'
 
 
 def is_open(text: str) -> bool:
-    """Whether `text` begins a block and does not end it yet."""
+    """Whether `text` begins a block or a pasted prompt and does not end it yet."""
     stripped = text.strip()
     if not stripped.startswith(MARK):
-        return False
+        return is_partial_template(text)
     return len(stripped) < 2 * len(MARK) or not stripped.endswith(MARK)
 
 

@@ -14,6 +14,7 @@ from glmlite.cli.repl.conversation import Conversation, Message
 from glmlite.cli.repl.stats import describe
 from glmlite.errors import ConfigError, GlmliteError, WorkerDiedError
 from glmlite.i18n import _
+from glmlite.text.pasted import parse_template
 
 if TYPE_CHECKING:
     from glmlite.cli.options import GenerationChoice
@@ -82,9 +83,18 @@ class ChatLoop:
         self.conversation.set_system(text)
 
     def ask(self, question: str) -> None:
-        """Put a question and answer it."""
+        """Put a question and answer it; a pasted prompt stands for what it holds."""
         before = self.conversation.snapshot()
-        self.conversation.ask(question)
+        pasted = parse_template(question)
+        if pasted is None:
+            self.conversation.ask(question)
+        elif len(pasted) == 1:
+            say(_("The template [Round 1] 问：… was recognised; it is not applied twice."))
+            self.conversation.ask(pasted[0]["content"])
+        else:
+            say(_("The pasted rounds are the conversation now; /clear begins a new one."))
+            self.conversation.clear()
+            self.conversation.messages += pasted
         self.answer(before)
 
     def answer(self, before: list[Message]) -> None:
