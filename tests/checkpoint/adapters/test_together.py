@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from glmlite.checkpoint.adapters import AdaptedCheckpoint, adapt
 from glmlite.errors import CheckpointError, ConfigError
 from glmlite.exporter.config import Adapter, load_config
 from glmlite.exporter.plan import make_plan
+from glmlite.exporter.recipes import list_recipes
 from glmlite.model.config import from_huggingface
 from tests.checkpoint.adapters.drawing import (
     MINDFORMERS,
@@ -122,3 +124,20 @@ def test_the_recipe(folder: Path, tmp_path: Path) -> None:
     entry["scale"] = 1
     with pytest.raises(ConfigError, match="path, weight and alpha"):
         load_config(recipe)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors"),
+    [
+        ("glm2_6b_lora", mindpet_tensors(draw_factors(MODEL, 8))),
+        ("glm2_6b_ptuning2", named(draw_encoder(MODEL, length=5, inner=20), MINDFORMERS)),
+    ],
+)
+def test_shipped_recipes(folder: Path, tmp_path: Path, name: str, tensors: Any) -> None:
+    assert name in list_recipes("export_configs")
+    path = tmp_path / "adapter.safetensors"
+    save_file(tensors, path)
+    plan = make_plan(load_config(name, {"checkpoint": str(folder), "adapter": str(path)}))
+    (record,) = plan.checkpoint.fingerprint()["adapters"]
+    assert record["kinds"] == (["mindpet"] if name.endswith("lora") else ["prefix"])
+    assert plan.prefix_length == (0 if name.endswith("lora") else 5)
