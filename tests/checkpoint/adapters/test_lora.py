@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from glmlite.checkpoint import open_checkpoint
-from glmlite.checkpoint.adapters import AdaptedCheckpoint, adapt
+from glmlite.checkpoint.adapters import AdaptedCheckpoint
 from glmlite.errors import CheckpointError, ConfigError
 from glmlite.exporter.config import Adapter
-from glmlite.model.config import ModelConfig, from_huggingface
 from glmlite.model.reference import forward
+from tests.checkpoint.adapters.bases import Base
 from tests.checkpoint.adapters.drawing import (
     ALL,
     QKV,
-    Factors,
     draw_factors,
     mindpet_tensors,
     terms,
@@ -34,27 +30,6 @@ from tests.oracle import forward64
 
 GLM2, GLM3_HALF, BF16 = MODELS["glm2"], MODELS["fp16_shards"], MODELS["bf16"]
 FIRST = f"transformer.encoder.layers.0.{QKV}"
-
-
-@dataclasses.dataclass
-class Base:
-    """A checkpoint on disk."""
-
-    model: TinyModel
-    folder: Path
-
-    @property
-    def config(self) -> ModelConfig:
-        return from_huggingface(json.loads((self.folder / "config.json").read_text()))
-
-    def adapt(self, *adapters: Any) -> AdaptedCheckpoint:
-        entries = [a if isinstance(a, Adapter) else Adapter(Path(a)) for a in adapters]
-        return adapt(open_checkpoint(self.folder), self.config, entries)
-
-
-@pytest.fixture
-def base(tmp_path: Path) -> Base:
-    return Base(GLM2, write_checkpoint(GLM2, tmp_path / "base"))
 
 
 def check_merged(base: Base, adapted: AdaptedCheckpoint, low_rank: forward64.LowRank) -> None:
@@ -229,96 +204,6 @@ class _Tensors:
         return self.arrays[name].copy()
 
 
-def _spoil(change: Any) -> Factors:
-    factors = draw_factors(GLM2, 4)
-    change(factors)
-    return factors
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda f: f.update({f"{FIRST}x": f.pop(FIRST)}), "which this model does not have"),
-        (
-            lambda f: f.update({FIRST: (f[FIRST][0][:, :40], f[FIRST][1])}),
-            rf"{FIRST}.lora_A.weight is \[4, 40\].*must be \[4, 48\]",
-        ),
-        (
-            lambda f: f.update({FIRST: (f[FIRST][0], f[FIRST][1][:-1])}),
-            rf"{FIRST}.lora_B.weight is \[95, 4\].*must be \[96, 4\]",
-        ),
-        (
-            lambda f: f.update({FIRST: (f[FIRST][0], f[FIRST][1][:, :2].copy())}),
-            r"lora_B.weight is \[96, 2\]",
-        ),
-        (
-            lambda f: f.update({FIRST: (f[FIRST][0][:2], f[FIRST][1][:, :2].copy())}),
-            "has rank 2, but adapter_config.json says 4",
-        ),
-        (
-            lambda f: f.update(
-                {"transformer.encoder.layers.0.input_layernorm": (f[FIRST][0], f[FIRST][1])}
-            ),
-            "which is no matrix",
-        ),
-    ],
-)
-def test_a_base_that_does_not_fit(tmp_path: Path, base: Base, change: Any, message: str) -> None:
-    folder = write_peft(tmp_path / "lora", _spoil(change), r=4, lora_alpha=8)
-    with pytest.raises(CheckpointError, match=message):
-        base.adapt(folder)
-
-
-def test_half_a_pair(tmp_path: Path, base: Base) -> None:
-    tensors = mindpet_tensors(draw_factors(GLM2, 8))
-    del tensors[f"{FIRST}.mindpet_delta_lora_B"]
-    save_file(tensors, tmp_path / "lora.safetensors")
-    with pytest.raises(CheckpointError, match=rf"{FIRST}.mindpet_delta_lora_A is there without"):
-        base.adapt(tmp_path / "lora.safetensors")
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_values_that_are_not_finite(tmp_path: Path, base: Base, value: float) -> None:
-    factors = draw_factors(GLM2, 4)
-    factors[FIRST][1][3, 1] = value
-    folder = write_peft(tmp_path / "lora", factors, r=4, lora_alpha=8)
-    with pytest.raises(CheckpointError, match=rf"{FIRST}.lora_B.weight holds NaN"):
-        base.adapt(folder).read(f"{FIRST}.weight")
-
-
-def test_a_product_that_overflows(tmp_path: Path, base: Base) -> None:
-    factors = draw_factors(GLM2, 4)
-    factors[FIRST] = tuple(f * np.float32(1e25) for f in factors[FIRST])
-    folder = write_peft(tmp_path / "lora", factors, r=4, lora_alpha=8)
-    with pytest.raises(CheckpointError, match=rf"{FIRST}.weight holds NaN .* adapter"):
-        base.adapt(folder).read(f"{FIRST}.weight")
-
-
-def test_two_adapters_in_one_file(tmp_path: Path, base: Base) -> None:
-    factors = draw_factors(GLM2, 4)
-    a = factors[FIRST][0]
-    more = {f"base_model.model.{FIRST}.lora_A.second.weight": a}
-    folder = write_peft(tmp_path / "lora", factors, more=more, r=4, lora_alpha=8)
-    with pytest.raises(CheckpointError, match="are for the same matrix"):
-        base.adapt(folder)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        f"base_model.model.{FIRST}.lora_magnitude_vector",
-        f"base_model.model.{FIRST}.lora_B.bias",
-        f"base_model.model.{FIRST}.ia3_l",
-        "prompt_embeddings",
-    ],
-)
-def test_tensors_of_other_methods(tmp_path: Path, base: Base, name: str) -> None:
-    more = {name: np.zeros(4, np.float32)}
-    folder = write_peft(tmp_path / "lora", draw_factors(GLM2, 4), more=more, r=4, lora_alpha=8)
-    with pytest.raises(CheckpointError, match=f"is no adapter that glmlite knows: it holds {name}"):
-        base.adapt(folder)
-
-
 def test_a_file_without_its_configuration(tmp_path: Path, base: Base) -> None:
     factors = draw_factors(GLM2, 4)
     folder = write_peft(tmp_path / "lora", factors, r=4, lora_alpha=8)
@@ -328,8 +213,3 @@ def test_a_file_without_its_configuration(tmp_path: Path, base: Base) -> None:
     with pytest.raises(ConfigError, match="its scale is unknown"):
         base.adapt(file)
     check_merged(base, base.adapt(Adapter(file, alpha=8.0)), terms(factors, 2.0))
-
-
-def test_the_base_given_as_adapter(tmp_path: Path, base: Base) -> None:
-    with pytest.raises(CheckpointError, match="is no adapter that glmlite knows"):
-        base.adapt(base.folder)
