@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ __all__ = [
     "__version__",
     "export",
     "load",
+    "quantize",
 ]
 
 _LAZY = {
@@ -86,3 +87,36 @@ def export(
         overwrite=overwrite,
     )
     return report.path
+
+
+def quantize(
+    bundle: str | os.PathLike[str],
+    *,
+    recipe: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    progress: Progress | None = None,
+    log: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Path:
+    """Quantize a bundle's weights to int8 and measure what that costs.
+
+    Args:
+        bundle: a float bundle's folder.
+        recipe: a `.cfg` file, or the name of one in quant/ (e.g. "ascend_on_the_fly_quant").
+        output: folder of the new bundle.
+        progress: told of every stage.
+        log: gets the converter's lines.
+        **options: see `glmlite.quant.job.QuantizeOptions`: `converter=…`, `toolchain=…`,
+            `portable=True`, `text=…`, `timeout=…`, `overwrite=True`.
+
+    Returns:
+        The new bundle's folder, absolute; its manifest holds the accuracy report.
+
+    Raises:
+        GlmliteError: says what is wrong and what to do; nothing is left behind.
+    """
+    from glmlite.quant.job import Job, QuantizeOptions
+    from glmlite.quant.pipeline import run_quantize
+
+    job = Job.open(bundle, recipe, QuantizeOptions(**options))
+    return run_quantize(job, Path(output), progress=progress, log=log).path

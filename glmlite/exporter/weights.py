@@ -51,11 +51,16 @@ class WeightsFile:
         self._tensors[name] = {
             "dtype": array.dtype.name,
             "shape": list(array.shape),
-            "offset": self._file.tell(),
+            "offset": self.add_bytes(array.data.cast("B")),
             "nbytes": array.nbytes,
         }
-        self._file.write(array.data.cast("B"))
-        self._file.write(bytes(-array.nbytes % ALIGNMENT))
+
+    def add_bytes(self, data: memoryview) -> int:
+        """Append data that the index does not list; returns its offset."""
+        offset = self._file.tell()
+        self._file.write(data)
+        self._file.write(bytes(-data.nbytes % ALIGNMENT))
+        return offset
 
 
 def write_weights(

@@ -44,7 +44,7 @@ class Quantized:
             raise ValueError("scale and zero point must have one value for each group")
 
 
-def quantize(weight: NDArray[Any], bits: int = 8) -> Quantized:
+def quantize(weight: NDArray[Any], bits: int = 8, *, name: str = "-") -> Quantized:
     """Round every group (the last axis) to `bits` signed bits.
 
     The scale is (max - min) / (2^bits - 1) with 0 in the range, so the error of a value is at most
@@ -53,6 +53,7 @@ def quantize(weight: NDArray[Any], bits: int = 8) -> Quantized:
     Args:
         weight: float [..., n], n ≥ 1; computed in float64.
         bits: 2 to 8; the values lie in [-2^(bits-1), 2^(bits-1) - 1].
+        name: of the weight, for messages.
 
     Returns:
         int8 values of the same shape.
@@ -63,6 +64,12 @@ def quantize(weight: NDArray[Any], bits: int = 8) -> Quantized:
     if not 2 <= bits <= 8:
         raise ValueError("bits must lie in 2 … 8")
     groups = weight.reshape(-1, weight.shape[-1])
+    if not np.isfinite(groups.min(initial=0)) or not np.isfinite(groups.max(initial=0)):
+        raise CheckpointError(
+            "Tensor {name} holds NaN or infinity; it cannot be quantized.",
+            hint="Check the bundle: glmlite inspect BUNDLE --verify",
+            name=name,
+        )
     values = np.empty(groups.shape, np.int8)
     scale, zero_point = np.empty((2, len(groups)), np.float32)
     rows = max(1, _BLOCK // weight.shape[-1])
@@ -79,11 +86,6 @@ def _quantize_groups(
     """Values, scale and zero point of [groups, n]."""
     low = np.minimum(groups.min(axis=-1), 0).astype(np.float64)
     high = np.maximum(groups.max(axis=-1), 0).astype(np.float64)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise CheckpointError(
-            "A weight holds NaN or infinity; it cannot be quantized.",
-            hint="Check the checkpoint: glmlite inspect BUNDLE --verify",
-        )
     smallest, largest = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     scale = ((high - low) / (largest - smallest)).astype(np.float32)
     # A subnormal range would have a scale that float32 rounds to 0; it is noise, and becomes 0.

@@ -38,7 +38,7 @@ class QuantizedSource:
     def read(self, name: str) -> NDArray[Any]:
         """One parameter; a quantized one rounded and back, float32."""
         weight = self._source.read(name)
-        return dequantize(quantize(weight)) if name in self._names else weight
+        return dequantize(quantize(weight, name=name)) if name in self._names else weight
 
 
 def write_quantized(
@@ -65,7 +65,7 @@ def write_quantized(
         for name in sorted(parameter_shapes(config)):
             weight = source.read(name)
             if name in names:
-                quantized = quantize(weight)
+                quantized = quantize(weight, name=name)
                 add_quantized(
                     file, name, to_unsigned(quantized) if integer == "uint8" else quantized
                 )

@@ -70,6 +70,8 @@ def choose_engine(bundle: Bundle, interpreter: Interpreter) -> tuple[str, str]:
     for engine, version in (("lite", interpreter.lite), ("mindspore", interpreter.mindspore)):
         if not version or not reads_mindir(engine, version, producer, dtype):
             continue
+        if not _runs_quantized(engine, bundle.manifest.weights.quantization, interpreter):
+            continue
         if engine == "lite":
             return engine, _(
                 "MindSpore Lite {version} is in {python}",
@@ -86,6 +88,16 @@ def choose_engine(bundle: Bundle, interpreter: Interpreter) -> tuple[str, str]:
         "this NumPy engine is slow",
         python=interpreter.python,
     )
+
+
+def _runs_quantized(engine: str, scheme: str, interpreter: Interpreter) -> bool:
+    """Whether an engine has the kernels for graphs of a quantization scheme."""
+    if scheme == "ascend_on_the_fly_int8":
+        return engine == "lite" and interpreter.ascend
+    if scheme == "lite_dynamic_int8":
+        return engine == "lite"
+    # Lite casts from uint8, not from int8 (2.0.0); newer ones were not tried.
+    return scheme != "portable_int8" or engine == "mindspore"
 
 
 def _open_reference(bundle: Bundle) -> Engine:

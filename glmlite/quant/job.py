@@ -1,0 +1,105 @@
+"""A request to quantize: checked before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from glmlite.bundle import Bundle
+from glmlite.bundle.manifest import GraphEntry
+from glmlite.errors import ConfigError
+from glmlite.quant.conversion import commands
+from glmlite.quant.converter import Command, find_converter
+from glmlite.quant.recipe import QuantRecipe, load_recipe
+from glmlite.quant.sample import Sample, make_sample
+from glmlite.quant.weights import Integer
+
+TIMEOUT = 3600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizeOptions:
+    """How to quantize.
+
+    Attributes:
+        converter: root of a MindSpore Lite package; None: PACKAGE_ROOT, LITE_HOME, the toolchain.
+        toolchain: interpreter that has MindSpore or MindSpore Lite.
+        portable: graphs of glmlite's own instead of a converter's.
+        integer: of portable graphs; None: what the toolchain's engines run.
+        text: file that accuracy is measured on; None: the demo's corpus.
+        timeout: seconds for the converter and one graph; None: no limit.
+        overwrite: replace a bundle that is there already.
+    """
+
+    converter: str | os.PathLike[str] | None = None
+    toolchain: str | os.PathLike[str] | None = None
+    portable: bool = False
+    integer: Integer | None = None
+    text: Path | None = None
+    timeout: float | None = TIMEOUT
+    overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A checked request: source, recipe, and the names of the weights that become integers."""
+
+    bundle: Bundle
+    recipe: QuantRecipe
+    names: tuple[str, ...]
+    options: QuantizeOptions
+
+    @classmethod
+    def open(
+        cls,
+        bundle: str | os.PathLike[str],
+        recipe: str | os.PathLike[str],
+        options: QuantizeOptions,
+    ) -> Job:
+        """Open both and see that they fit.
+
+        Raises:
+            GlmliteError: of the kind that fits.
+        """
+        opened, loaded = Bundle.open(bundle), load_recipe(recipe)
+        manifest = opened.manifest
+        if manifest.weights.quantization != "none":
+            raise ConfigError(
+                "{path} is quantized already ({scheme}).",
+                hint="Quantize the bundle that it was made from.",
+                path=str(opened.path),
+                scheme=manifest.weights.quantization,
+            )
+        if any(graph.format != "mindir" for graph in manifest.graphs):
+            raise ConfigError(
+                "{path} holds graphs other than MindIR; recipe {recipe} is for MindIR.",
+                path=str(opened.path),
+                recipe=loaded.name,
+            )
+        if loaded.kind == "lite_cpu" and options.portable:
+            raise ConfigError(
+                "--portable goes with a recipe for Ascend, whose numerics it has; {recipe} makes "
+                "graphs for CPUs already.",
+                hint="--recipe ascend_on_the_fly_quant --portable",
+                recipe=loaded.name,
+            )
+        if loaded.kind == "lite_cpu" and manifest.weights.dtype != "float32":
+            raise ConfigError(
+                "Recipe {recipe} needs a float32 bundle; {path} is {dtype}.",
+                hint="Export it again with --set model.dtype=float32.",
+                recipe=loaded.name,
+                path=str(opened.path),
+                dtype=manifest.weights.dtype,
+            )
+        return cls(opened, loaded, loaded.quantized_names(manifest.model), options)
+
+    def sample(self) -> Sample:
+        """The text that accuracy is measured on."""
+        return make_sample(self.bundle, self.options.text)
+
+    def commands(self, output: Path) -> list[tuple[GraphEntry, Command]]:
+        """What would be run, graph by graph."""
+        options = self.options
+        converter = find_converter(self.recipe, options.converter, options.toolchain)
+        return commands(self.bundle, self.recipe, converter, self.names, output)

@@ -1,0 +1,208 @@
+"""`glmlite quantize`: a float bundle in, a quantized bundle and its accuracy out."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+
+import glmlite
+from glmlite.bundle import Bundle
+from glmlite.bundle.bundle import BundleWeights
+from glmlite.bundle.manifest import AccuracyEntry, GraphEntry, Manifest, ParityEntry, WeightsEntry
+from glmlite.bundle.store import check_output, describe_files, publish, staging
+from glmlite.errors import ExportError
+from glmlite.exporter.weights import INDEX, WEIGHTS
+from glmlite.i18n import _
+from glmlite.progress import NoProgress, Progress
+from glmlite.quant.accuracy import measure
+from glmlite.quant.conversion import convert_graphs
+from glmlite.quant.converter import find_converter
+from glmlite.quant.job import Job
+from glmlite.quant.portable import choose_integer, compare, export_portable
+from glmlite.quant.process import Log
+from glmlite.quant.sample import Sample
+from glmlite.quant.sharing import share_weights
+from glmlite.quant.weights import Integer, QuantizedSource, stored_bytes, write_quantized
+from glmlite.runtime.engines.interpreter import find_toolchain
+from glmlite.toolchain.weights import WeightsIndex
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizeReport:
+    """What came of it: the bundle's folder, its manifest, bytes before, and the seconds it took."""
+
+    path: Path
+    manifest: Manifest
+    bytes_before: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """New graphs and weights in a staging folder."""
+
+    graphs: tuple[GraphEntry, ...]
+    index: WeightsIndex
+    scheme: str
+    producer: dict[str, str]
+    parity: tuple[ParityEntry, ...] = ()
+
+
+def measure_only(job: Job, progress: Progress | None = None) -> AccuracyEntry:
+    """What the recipe would cost, without converting or writing anything.
+
+    Raises:
+        ConfigError: the text cannot be used.
+    """
+    progress = progress or NoProgress()
+    weights = job.bundle.weights()
+    try:
+        return measure(
+            job.bundle.manifest.model,
+            weights,
+            QuantizedSource(weights, job.names),
+            job.sample(),
+            progress,
+            job.bundle.prefix_cache(),
+        )
+    finally:
+        progress.done()
+
+
+def run_quantize(
+    job: Job, output: Path, *, progress: Progress | None = None, log: Log | None = None
+) -> QuantizeReport:
+    """Quantize a bundle.
+
+    Args:
+        job: what, and how.
+        output: folder of the new bundle.
+        progress: told of every stage.
+        log: gets the converter's lines, from another thread.
+
+    Raises:
+        GlmliteError: of the kind that fits; nothing is left at the output or beside it.
+    """
+    started = time.monotonic()
+    progress, log = progress or NoProgress(), log or (lambda line: None)
+    output = output.expanduser().absolute()
+    check_output(output, job.options.overwrite)
+    sample = job.sample()
+    try:
+        with staging(output, job.options.overwrite) as folder:
+            _copy_along(job.bundle, folder)
+            if job.options.portable:
+                made = _portable(job, folder, progress)
+            elif job.recipe.kind == "ascend":
+                made = _ascend(job, folder, progress, log)
+            else:
+                made = _lite_cpu(job, folder, progress, log)
+            manifest = _describe(job, folder, made, sample, progress)
+            publish(folder, manifest.to_json(), output)
+    except OSError as error:
+        raise ExportError(
+            "The bundle could not be written to {path}: {error}. Nothing was kept.",
+            hint="Free some space or name another --output.",
+            path=str(output),
+            error=error.strerror or str(error),
+        ) from error
+    finally:
+        progress.done()
+    before = sum(entry.size for entry in job.bundle.manifest.files.values())
+    return QuantizeReport(output, manifest, before, time.monotonic() - started)
+
+
+def _copy_along(bundle: Bundle, folder: Path) -> None:
+    """Tokenizer and prefix stay as they are."""
+    tokenizer = bundle.manifest.tokenizer
+    for name in (tokenizer.file if tokenizer else None, bundle.manifest.prefix_cache):
+        if name:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(bundle.path / name, folder / name)
+
+
+def _write(
+    job: Job, folder: Path, integer: Integer, dtype: str | None, progress: Progress
+) -> WeightsIndex:
+    source = job.bundle.weights()
+    progress.stage(_("Quantizing the weights"), len(source.shapes()), _("tensors"))
+    return write_quantized(
+        source, job.bundle.manifest.model, job.names, integer, dtype, folder / WEIGHTS, progress
+    )
+
+
+def _ascend(job: Job, folder: Path, progress: Progress, log: Log) -> _Made:
+    """The converter's graphs, and the same numbers for the reference and the report."""
+    options = job.options
+    converter = find_converter(job.recipe, options.converter, options.toolchain)
+    graphs = convert_graphs(
+        job.bundle, job.recipe, converter, job.names, folder, options.timeout, progress, log
+    )
+    index = _write(job, folder, "int8", None, progress)
+    return _Made(graphs, index, "ascend_on_the_fly_int8", {"converter": converter.version})
+
+
+def _lite_cpu(job: Job, folder: Path, progress: Progress, log: Log) -> _Made:
+    """Lite's own graphs for the CPU; run once, since they are new to everybody."""
+    options = job.options
+    converter = find_converter(job.recipe, options.converter, options.toolchain)
+    graphs = convert_graphs(
+        job.bundle, job.recipe, converter, job.names, folder, options.timeout, progress, log
+    )
+    source = job.bundle.weights()
+    index = share_weights(folder, [g.file for g in graphs], job.bundle.manifest.model, source)
+    interpreter = find_toolchain(options.toolchain)
+    engines = [("lite", interpreter.lite)] if interpreter.lite else []
+    parity = compare(job.bundle, folder, graphs, engines, interpreter, progress, refuse=False)
+    producer = {"converter": converter.version}
+    return _Made(graphs, index, "lite_dynamic_int8", producer, parity)
+
+
+def _portable(job: Job, folder: Path, progress: Progress) -> _Made:
+    """Graphs of our own network over integers."""
+    interpreter = find_toolchain(job.options.toolchain)
+    integer = job.options.integer or choose_integer(interpreter)
+    index = _write(job, folder, integer, "float32", progress)
+    graphs = export_portable(job.bundle, folder, interpreter, progress)
+    engines = [("mindspore", interpreter.mindspore)]
+    if interpreter.lite and integer == "uint8":
+        engines.append(("lite", interpreter.lite))
+    parity = compare(job.bundle, folder, graphs, engines, interpreter, progress, refuse=True)
+    producer = {"mindspore": interpreter.mindspore or "", "python": interpreter.version}
+    return _Made(graphs, index, f"portable_{integer}", producer, parity)
+
+
+def _describe(job: Job, folder: Path, made: _Made, sample: Sample, progress: Progress) -> Manifest:
+    """Measure the accuracy, hash every file, and write it all down."""
+    old = job.bundle.manifest
+    accuracy = measure(
+        old.model,
+        job.bundle.weights(),
+        BundleWeights(folder / WEIGHTS / INDEX),
+        sample,
+        progress,
+        job.bundle.prefix_cache(),
+    )
+    total = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    progress.stage(_("Hashing the files"), total, "B")
+    return dataclasses.replace(
+        old,
+        graphs=made.graphs,
+        weights=WeightsEntry(
+            dtype="float32" if job.options.portable else old.weights.dtype,
+            quantization=made.scheme,
+            bytes=stored_bytes(made.index),
+            index=f"{WEIGHTS}/{INDEX}",
+        ),
+        files=describe_files(folder, progress),
+        parity=made.parity,
+        producer={
+            **old.producer,
+            "glmlite": glmlite.__version__,
+            "recipe": job.recipe.name,
+            **made.producer,
+        },
+        accuracy=accuracy,
+    )
