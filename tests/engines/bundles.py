@@ -133,7 +133,7 @@ class Bundles:
         name, in_toolchain = KINDS[kind]
         if name != "reference":
             self.require(in_toolchain)
-        options = EngineOptions(toolchain=self.toolchain if in_toolchain else None, threads=2)
+        options = EngineOptions(toolchain=self.toolchain if in_toolchain else None, threads=1)
         opened = open_engine(Bundle.open(path), name, options)
         assert opened.name == opened.engine.spec.name == name
         try:

@@ -63,11 +63,20 @@ def prefill(
 
 
 def decode(
-    engine: Engine, cache: Cache, case: Case, token: int, tolerance: float, row: int = 0
+    engine: Engine,
+    cache: Cache,
+    case: Case,
+    token: int,
+    tolerance: float,
+    row: int = 0,
+    steps: int | None = None,
 ) -> list[int]:
-    """Answer greedily, one token a step, comparing logits at each; returns all ids."""
+    """Answer greedily, one token a step, comparing logits at each; returns all ids.
+
+    The answer is as long as the one that is known, or has `steps` tokens after the first.
+    """
     reply, position = [token], len(case.prompt)
-    while len(reply) < len(case.greedy_ids):
+    while len(reply) < min(len(case.greedy_ids), (steps or 1000) + 1):
         ((_, logits),) = one_row(engine, cache, reply[-1:], 1, position=position, row=row)
         close(logits, case.logits[position], tolerance, f"{case.name}, position {position}")
         reply.append(int(logits.argmax()))

@@ -8,16 +8,27 @@ from tests.engines import subjects
 from tests.engines.bundles import pairs
 from tests.engines.driving import FP32, Running, decode, prefill
 
+# MindSpore in the toolchain runs the same graphs as here: models that differ most are enough.
+IN_TOOLCHAIN = (subjects.GOLDEN, "glm2_32k", "odd_sizes", "prefix")
+RUNS = [
+    *pairs(subjects.NAMES, ("reference", "mindspore", "lite_worker")),
+    *pairs(IN_TOOLCHAIN, ("mindspore_worker",)),
+]
+
 
 @pytest.mark.parametrize("size", [1, 7, 32])
-@pytest.mark.parametrize("running", pairs(subjects.NAMES), indirect=True)
+@pytest.mark.parametrize("running", RUNS, indirect=True)
 def test_greedy_whatever_the_chunks(running: Running, size: int) -> None:
+    """All of every golden answer; of our own models' answers ten tokens, all for one size."""
     engine = running.engine
     assert running.takes(size)
+    steps = None if size == 7 or running.subject.name == subjects.GOLDEN else 10
     for case in running.subject.cases:
         cache = engine.new_cache()
         first = prefill(engine, cache, case, size, FP32)
-        assert decode(engine, cache, case, first, FP32) == case.greedy_ids
+        reply = decode(engine, cache, case, first, FP32, steps=steps)
+        assert reply == case.greedy_ids[: len(reply)]
+        assert len(reply) > 10
 
 
 @pytest.mark.parametrize("running", pairs(subjects.NAMES, ("reference",)), indirect=True)
@@ -29,7 +40,7 @@ def test_reference_takes_any_chunk(running: Running) -> None:
         assert decode(running.engine, cache, case, first, FP32) == case.greedy_ids
 
 
-@pytest.mark.parametrize("running", pairs(("glm3", "prefix")), indirect=True)
+@pytest.mark.parametrize("running", pairs(("prefix",)), indirect=True)
 def test_two_caches_do_not_mix(running: Running) -> None:
     """Two conversations of one engine, their steps interleaved."""
     engine, (one, two) = running.engine, running.subject.cases

@@ -14,7 +14,7 @@ from tests.fixtures import drawing
 from tests.fixtures.models import MODELS
 from tests.oracle import forward64
 
-SUBJECTS = ("glm3", "prefix")
+SUBJECTS = ("prefix",)
 
 
 def oracle(name: str, ids: list[int]) -> NDArray[Any]:

@@ -50,7 +50,7 @@ class Counting:
         return fed
 
 
-@pytest.mark.parametrize("running", pairs(("one_group", "prefix")), indirect=True)
+@pytest.mark.parametrize("running", pairs(("prefix",)), indirect=True)
 def test_session_feeds_what_is_new(running: Running) -> None:
     counting = Counting(running.engine)
     session, case = Session(counting), running.subject.cases[1]
@@ -73,7 +73,7 @@ def test_session_feeds_what_is_new(running: Running) -> None:
     assert session.tokens == ids[:45]
 
 
-@pytest.mark.parametrize("running", pairs(("one_group",)), indirect=True)
+@pytest.mark.parametrize("running", pairs(("prefix",)), indirect=True)
 def test_session_scores_without_a_score_graph(running: Running) -> None:
     counting, case = Counting(running.engine), running.subject.cases[1]
     session = Session(counting)

@@ -27,7 +27,7 @@ from glmlite.exporter.pipeline import run_export
 checkpoint, output = sys.argv[1:]
 recipe = {
     "model": {"checkpoint": checkpoint},
-    "export": {"output": output, "cache_length": 64, "prefill_tokens": [7]},
+    "export": {"output": output, "cache_length": 64, "prefill_tokens": [1]},
 }
 result = {"error": None, "kind": None}
 try:
@@ -118,8 +118,8 @@ def test_no_folder_can_be_made(checkpoint: Path, tmp_path: Path) -> None:
     for parent in (tmp_path / "file", Path("/dev/full"), Path("/proc")):
         recipe = {
             "model": {"checkpoint": str(checkpoint)},
-            "export": {"output": str(parent / "bundle"), "cache_length": 64},
+            "export": {"output": str(parent / "bundle"), "cache_length": 64, "prefill_tokens": 1},
         }
         with pytest.raises(ExportError, match="cannot be written"):
-            run_export(recipe, overrides={"export.prefill_tokens": 7})
+            run_export(recipe)
     assert (tmp_path / "file").read_text() == "here"

@@ -10,6 +10,7 @@ from glmlite.bundle import Bundle
 from glmlite.errors import ParityError
 from glmlite.exporter import parity
 from glmlite.exporter.pipeline import run_export
+from tests.engines import test_batch
 from tests.engines.bundles import Bundles
 
 pytestmark = pytest.mark.mindspore
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.mindspore
 
 def test_every_graph_on_every_engine(bundles: Bundles) -> None:
     """Ten consecutive decode steps at least, on the very files of the bundle."""
-    manifest = Bundle.open(bundles.export("glm3_32k", export__parity="full")).manifest
+    manifest = Bundle.open(bundles.export("prefix", **test_batch.EXPORT)).manifest
     assert {entry.graph for entry in manifest.parity} == {g.file for g in manifest.graphs}
     engines = {entry.engine for entry in manifest.parity}
     if bundles.toolchain:
@@ -41,7 +42,7 @@ def test_a_failure_keeps_nothing(
     strict = parity.Tolerance(max_abs=1e-12, top1=0.0)
     monkeypatch.setitem(parity.TOLERANCES, "float32", strict)
     output = tmp_path / "out" / "bundle"
-    recipe = bundles.recipe("glm2", output, export__prefill_tokens=[7], export__parity="full")
+    recipe = bundles.recipe("glm2", output, export__prefill_tokens=[1], export__parity="full")
     with pytest.raises(ParityError) as caught:
         run_export(recipe)
     message = str(caught.value)
@@ -51,19 +52,25 @@ def test_a_failure_keeps_nothing(
     assert list(output.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(("mode", "layers"), [("layers:2", 2), ("off", 0)])
-def test_parity_of_some_layers(bundles: Bundles, mode: str, layers: int) -> None:
-    manifest = Bundle.open(bundles.export("glm3", where="here", export__parity=mode)).manifest
-    assert manifest.model.num_layers == 3
-    assert {entry.layers for entry in manifest.parity} == ({layers} if layers else set())
-    assert {g.file for g in manifest.graphs} <= set(manifest.files)
-    assert not [name for name in manifest.files if name.startswith(".")]
+def test_parity_of_some_layers(bundles: Bundles) -> None:
+    """Graphs of two layers are proven and dropped; the bundle's own have all three."""
+    changes = {"export__parity": "layers:2", "export__prefill_tokens": [1]}
+    bundle = Bundle.open(bundles.export("glm3", where="here", **changes))
+    assert bundle.manifest.model.num_layers == 3
+    assert {entry.layers for entry in bundle.manifest.parity} == {2}
+    assert {g.file for g in bundle.manifest.graphs} <= set(bundle.manifest.files)
+    assert not [name for name in bundle.manifest.files if name.startswith(".")]
+    assert not list(bundle.path.rglob(".*"))
+
+
+def test_parity_off(bundles: Bundles) -> None:
+    assert Bundle.open(bundles.export("glm3")).manifest.parity == ()
 
 
 def test_the_toolchain_named_by_the_environment(
     bundles: Bundles, toolchain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GLMLITE_TOOLCHAIN", toolchain)
-    recipe = bundles.recipe("glm2", tmp_path / "bundle", export__prefill_tokens=[7])
+    recipe = bundles.recipe("glm2", tmp_path / "bundle", export__prefill_tokens=[1])
     report = run_export(recipe)
     assert report.manifest.producer["mindspore"] == "2.0.0"

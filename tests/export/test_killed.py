@@ -31,7 +31,7 @@ class Telling(NoProgress):
 checkpoint, output, overwrite = sys.argv[1:]
 recipe = {
     "model": {"checkpoint": checkpoint},
-    "export": {"output": output, "cache_length": 64, "prefill_tokens": [7]},
+    "export": {"output": output, "cache_length": 64, "prefill_tokens": [1]},
 }
 run_export(recipe, progress=Telling(), overwrite=overwrite == "True")
 """
@@ -43,7 +43,7 @@ def recipe(checkpoint: Path, output: Path) -> dict[str, dict[str, object]]:
         "export": {
             "output": str(output),
             "cache_length": 64,
-            "prefill_tokens": [7],
+            "prefill_tokens": [1],
             "parity": "off",
         },
     }
@@ -100,10 +100,9 @@ def _is_running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("stage", ["Exporting graphs", "Comparing graphs"])
-def test_killed_and_tried_again(checkpoint: Path, tmp_path: Path, stage: str) -> None:
+def test_killed_and_tried_again(checkpoint: Path, tmp_path: Path) -> None:
     output = tmp_path / "out" / "bundle"
-    interrupt(checkpoint, output, stage, signal.SIGKILL)
+    interrupt(checkpoint, output, "Exporting graphs", signal.SIGKILL)
     assert not output.exists()
     assert list(output.parent.iterdir()), "nothing was in the making: the test proves nothing"
 
