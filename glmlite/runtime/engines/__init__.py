@@ -66,7 +66,7 @@ def open_engine(
 
 def choose_engine(bundle: Bundle, interpreter: Interpreter) -> tuple[str, str]:
     """What "auto" means for a bundle and a toolchain: the engine's name and the reason."""
-    producer, dtype = bundle.manifest.producer.get("mindspore", ""), bundle.manifest.weights.dtype
+    producer, dtype = bundle.manifest.producer.get("mindspore", ""), _casting_dtype(bundle)
     for engine, version in (("lite", interpreter.lite), ("mindspore", interpreter.mindspore)):
         if not version or not reads_mindir(engine, version, producer, dtype):
             continue
@@ -88,6 +88,12 @@ def choose_engine(bundle: Bundle, interpreter: Interpreter) -> tuple[str, str]:
         "this NumPy engine is slow",
         python=interpreter.python,
     )
+
+
+def _casting_dtype(bundle: Bundle) -> str:
+    """The dtype that decides who reads the graphs: portable int8 ones cast, as float16 ones do."""
+    weights = bundle.manifest.weights
+    return "float16" if weights.quantization.startswith("portable") else weights.dtype
 
 
 def _runs_quantized(engine: str, scheme: str, interpreter: Interpreter) -> bool:
@@ -118,8 +124,8 @@ def _open_graphs(
 ) -> Engine:
     from glmlite.runtime.engines.graphs import GraphSet
 
-    manifest = bundle.manifest
-    producer, dtype = manifest.producer.get("mindspore", "?"), manifest.weights.dtype
+    manifest, weights = bundle.manifest, bundle.manifest.weights
+    producer, dtype = manifest.producer.get("mindspore", "?"), _casting_dtype(bundle)
     version = interpreter.mindspore
     if name == "mindspore" and version and not reads_mindir(name, version, producer, dtype):
         raise EngineError(
@@ -128,13 +134,13 @@ def _open_graphs(
             "with this one. `glmlite doctor` lists the pairs that fit.",
             version=version,
             producer=producer,
-            dtype=dtype,
+            dtype=dtype if weights.quantization == "none" else weights.quantization,
         )
     graphs = GraphSet(
         folder=bundle.path,
         graphs=[g for g in manifest.graphs if g.format == "mindir"],
         model=manifest.model,
-        dtype=dtype,
+        dtype=weights.dtype,
         prefix_length=manifest.prefix_length,
         prefix_cache=manifest.prefix_cache,
         producer=producer,
