@@ -27,7 +27,8 @@ def test_half_of_the_toolchain(running: Running, size: int, toolchain: str) -> N
 
 @pytest.mark.mindspore
 def test_half_of_this_interpreter(bundles: Bundles) -> None:
-    path = bundles.export("fp16_shards", where="here", export__prefill_tokens=[7], **EXPORT)
+    changes = {"model__dtype": "float16", "export__prefill_tokens": [7]}
+    path = bundles.export("fp16_shards", where="here", **changes)
     assert Bundle.open(path).manifest.weights.dtype == "float16"
     subject = bundles.subject("fp16_shards")
     with bundles.open(path, "mindspore") as engine:

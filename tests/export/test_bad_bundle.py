@@ -207,4 +207,4 @@ def test_mindir_too_new_for_lite(bundles: Bundles, toolchain: str) -> None:
     # "auto" takes what can read it, and says so: MindSpore 2.0.0 cannot either.
     with glmlite.load(path, "auto", toolchain=toolchain) as model:
         assert model.engine_name == "reference"
-        assert f"MindIR version {newest}" in model.engine_reason
+        assert "reads this bundle" in model.engine_reason
