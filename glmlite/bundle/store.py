@@ -10,7 +10,7 @@ from glmlite.bundle.bundle import MANIFEST, sha256_of
 from glmlite.bundle.manifest import FileEntry
 from glmlite.errors import ExportError
 from glmlite.progress import Progress
-from glmlite.staging import LOCK, move_into_place, staging_folder
+from glmlite.staging import move_into_place, staging_folder
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -49,12 +49,13 @@ def staging(output: Path, overwrite: bool = False) -> Iterator[Path]:
                 path=str(output),
                 error=error.strerror or str(error),
             ) from error
+        check_output(output, overwrite)  # a killed run's older bundle may have been put back
         yield folder
 
 
 def describe_files(folder: Path, progress: Progress) -> dict[str, FileEntry]:
     """Size and sha256 of every file below `folder`, sorted by path."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != LOCK)
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
     return {
         p.relative_to(folder).as_posix(): FileEntry(p.stat().st_size, sha256_of(p, progress))
         for p in paths

@@ -16,7 +16,7 @@ from glmlite.i18n import _
 from glmlite.progress import NoProgress, Progress
 from glmlite.runtime.engines.interpreter import find_toolchain
 from glmlite.runtime.engines.process import WorkerProcess
-from glmlite.staging import LOCK, move_into_place, staging_folder
+from glmlite.staging import move_into_place, staging_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ def merge_checkpoint(
             _run(
                 interpreter.python, {**job, "destination": str(result), "prefix": prefix}, progress
             )
-            written = sorted(p for p in result.rglob("*") if p.is_file() and p.name != LOCK)
+            written = sorted(p for p in result.rglob("*") if p.is_file())
             if not written:
                 raise CheckpointError("MindSpore wrote nothing.")
             files = tuple(p.relative_to(result).as_posix() for p in written)

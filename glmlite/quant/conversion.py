@@ -16,7 +16,6 @@ from glmlite.progress import Progress
 from glmlite.quant.converter import Command, Converter, make_command
 from glmlite.quant.process import Log, run_logged
 from glmlite.quant.recipe import QuantRecipe
-from glmlite.staging import LOCK
 from glmlite.toolchain import mindir
 
 _SCRATCH = ".converter"
@@ -103,7 +102,7 @@ def _files(folder: Path) -> set[str]:
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if not path.is_dir() and path.name != LOCK
+        if not path.is_dir()
     }
 
 

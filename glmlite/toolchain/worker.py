@@ -6,10 +6,11 @@ output. Everything that libraries print goes to standard error, which the parent
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     Arrays = Sequence[NDArray[Any]]
     Reply = tuple[Mapping[str, Any], Arrays]
 
-_PR_SET_PDEATHSIG = 1
+_WATCH_SECONDS = 1.0
 
 
 def _claim_streams() -> tuple[BufferedReader, BufferedWriter]:
@@ -43,9 +44,18 @@ def _claim_streams() -> tuple[BufferedReader, BufferedWriter]:
     return requests, answers
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _end_with_parent(parent: int) -> None:
+    """Watch for the parent's death: an idle worker sees its input end, a busy one does not.
+
+    The kernel's parent-death signal would not do: it follows the thread that started the worker.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Worker:
@@ -143,7 +153,7 @@ def main() -> None:
     """Serve until the parent closes its end."""
     # Ctrl-C reaches the whole foreground group; what it means is the parent's to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
+    _end_with_parent(int(os.environ.get("GLMLITE_WORKER_PARENT", os.getppid())))
     requests, answers = _claim_streams()
     worker = Worker(answers)
     while True:

@@ -76,19 +76,45 @@ def test_an_unwritable_place_is_one_error(tmp_path: Path) -> None:
         _make(tmp_path / "file" / "b", "one")
 
 
-def test_what_a_killed_run_left_is_cleaned_and_a_live_run_is_not(tmp_path: Path) -> None:
+def _start_run(output: Path) -> subprocess.Popen[bytes]:
+    """Another process in the middle of writing to `output`."""
     code = (
         "import sys, time; from pathlib import Path; from glmlite.bundle.store import staging\n"
         "with staging(Path(sys.argv[1])) as f:\n (f / 'x').write_text('half'); time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "b")])
+    process = subprocess.Popen([sys.executable, "-c", code, str(output)])
     for _ in range(200):
-        if list(tmp_path.glob(".b.partial-*/x")):
+        if list(output.parent.glob(f".{output.name}.partial-*/x")):
             break
         time.sleep(0.05)
-    _make(tmp_path / "b", "one")
-    assert list(tmp_path.glob(".b.partial-*/x")), "a running export lost its folder"
+    return process
+
+
+def test_two_runs_do_not_write_to_the_same_place(tmp_path: Path) -> None:
+    process = _start_run(tmp_path / "b")
+    try:
+        with pytest.raises(ExportError, match="another process"):
+            _make(tmp_path / "b", "one")
+        assert list(tmp_path.glob(".b.partial-*/x")), "a running export lost its folder"
+        _make(tmp_path / "c", "one")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_what_a_killed_run_left_is_cleaned(tmp_path: Path) -> None:
+    process = _start_run(tmp_path / "b")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    _make(tmp_path / "b", "two", overwrite=True)
+    _make(tmp_path / "b", "two")
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_run_killed_between_the_renames_does_not_lose_the_older_bundle(tmp_path: Path) -> None:
+    _make(tmp_path / "b", "one")
+    (tmp_path / "b").rename(tmp_path / ".b.partial-x-old")
+    (tmp_path / ".b.partial-x").mkdir()
+    with pytest.raises(ExportError, match="--force"):
+        _make(tmp_path / "b", "two")
+    assert (tmp_path / "b" / "weights" / "data_0").read_text() == "one"
     assert [p.name for p in tmp_path.iterdir()] == ["b"]

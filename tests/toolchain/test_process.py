@@ -76,6 +76,18 @@ def test_an_impatient_second_ctrl_c_ends_the_worker(worker: WorkerProcess) -> No
         worker.request({"request": "probe"})
 
 
+def test_a_worker_outlives_the_thread_that_started_it() -> None:
+    started: list[WorkerProcess] = []
+    thread = threading.Thread(target=lambda: started.append(WorkerProcess()))
+    thread.start()
+    thread.join()
+    time.sleep(0.3)
+    try:
+        assert started[0].request({"request": "probe"})[0]["python"]
+    finally:
+        started[0].close()
+
+
 def test_the_parents_python_settings_do_not_reach_the_worker(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

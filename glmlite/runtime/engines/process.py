@@ -30,6 +30,7 @@ _STOP_SECONDS = 5.0
 def _environment(python: str) -> dict[str, str]:
     env = clean_environment()
     env["GLMLITE_WORKER_PYTHON"] = python
+    env["GLMLITE_WORKER_PARENT"] = str(os.getpid())
     env.setdefault("GLOG_v", "3")
     return env
 
