@@ -107,6 +107,12 @@ def parse_overrides(settings: Sequence[str]) -> dict[str, Any]:
             )
         if key not in KNOWN:
             raise unknown_key(key, "--set")
+        if not value.strip():
+            raise ConfigError(
+                "--set {key}= has no value.",
+                hint="Give one, or null for the default: --set {key}=null",
+                key=key,
+            )
         result[key] = parse_yaml(value, f"--set {key}")
     return result
 

@@ -108,7 +108,7 @@ def _prove_length(
     opened = graphs.open(engine, EngineOptions(device="cpu"), python)
     try:
         found = compare_graphs(
-            opened, graphs.graphs, sequences, expected, graphs.prefix_length, 2 * tolerance.max_abs
+            opened, graphs.graphs, sequences, expected, graphs.prefix_length, tolerance.tie
         )
     finally:
         opened.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from glmlite.bundle import Bundle
@@ -39,7 +40,7 @@ def test_a_failure_keeps_nothing(
     bundles: Bundles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a tolerance that no float32 graph can keep, the real difference is too large."""
-    strict = parity.Tolerance(max_abs=1e-12, top1=0.0)
+    strict = parity.Tolerance(max_abs=1e-12, top1=0.0, tie=0.0)
     monkeypatch.setitem(parity.TOLERANCES, "float32", strict)
     output = tmp_path / "out" / "bundle"
     recipe = bundles.recipe("glm2", output, export__prefill_tokens=[1], export__parity="full")
@@ -74,3 +75,21 @@ def test_the_toolchain_named_by_the_environment(
     recipe = bundles.recipe("glm2", tmp_path / "bundle", export__prefill_tokens=[1])
     report = run_export(recipe)
     assert report.manifest.producer["mindspore"] == "2.0.0"
+
+
+def test_other_top_tokens_fail_although_every_logit_is_close() -> None:
+    expected = np.zeros((100, 8), np.float32)
+    expected[:, 0], expected[:, 1] = 1.0, 0.97
+    logits = expected.copy()
+    logits[:2, 1] += 0.04  # two rows of a hundred now prefer another token
+    difference = parity.Difference()
+    tolerance = parity.TOLERANCES["float16"]
+    difference.add(logits, expected, tolerance.tie)
+    assert difference.max_abs < tolerance.max_abs
+    assert difference.top1 == pytest.approx(0.98)
+    with pytest.raises(ParityError, match="top-1"):
+        parity.check("g", "e", difference, tolerance)
+    difference = parity.Difference()
+    difference.add(logits, expected, tie=0.05)  # the reference itself does not decide these
+    assert difference.top1 == pytest.approx(0.98)
+    parity.check("g", "e", difference, tolerance)
