@@ -55,6 +55,11 @@ class RopeConfig:
         return self.base * self.ratio if self.kind == "base" else self.base
 
 
+# Generous bounds: shapes of every layer are enumerated before a single weight has been seen.
+_MAX_SIZE = 2**20
+_LIMITS = {"num_layers": 1024, "vocab_size": 2**22, "seq_length": 2**24}
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Sizes of a GLM: what the graph, the reference and the parameter names need.
@@ -85,6 +90,14 @@ class ModelConfig:
                     "Model configuration: {name} is {found!r}; it must be a positive integer.",
                     name=field.name,
                     found=value,
+                )
+            limit = _LIMITS.get(field.name, _MAX_SIZE)
+            if value > limit:
+                raise ConfigError(
+                    "Model configuration: {name} is {found}; glmlite takes {limit} at most.",
+                    name=field.name,
+                    found=value,
+                    limit=limit,
                 )
         if self.num_heads % self.num_groups:
             raise ConfigError(
