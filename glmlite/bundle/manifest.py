@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Literal, NoReturn, TypeVar, get_args
+from typing import Any, Literal, NoReturn, TypeVar
 
+from glmlite.bundle.graphs import find_fault
 from glmlite.errors import BundleError, GlmliteError
 from glmlite.i18n import _
 from glmlite.model.config import FAMILIES, Family, ModelConfig
 
 SCHEMA_VERSION = 1
 Phase = Literal["prefill", "decode", "score"]
-PHASES: tuple[str, ...] = get_args(Phase)
-GRAPH_FORMATS = ("mindir", "onnx")
 DTYPES = ("float32", "float16")
 
 T = TypeVar("T")
@@ -125,8 +125,6 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             _fail(_("family is {found!r}", found=self.family))
-        if not self.graphs:
-            _fail(_("it lists no graph"))
         named = [g.file for g in self.graphs] + [self.weights.index]
         named += [self.tokenizer.file] if self.tokenizer else []
         named += [self.prefix_cache] if self.prefix_cache else []
@@ -137,16 +135,13 @@ class Manifest:
                 _fail(_("{path} is named, but not among the files", path=path))
         if self.weights.dtype not in DTYPES:
             _fail(_("weights.dtype is {found!r}", found=self.weights.dtype))
-        for graph in self.graphs:
-            if graph.phase not in PHASES or graph.format not in GRAPH_FORMATS:
-                _fail(_("{path} has phase or format unknown", path=graph.file))
-            if (
-                graph.batch_size != self.graphs[0].batch_size
-                or min(graph.batch_size, graph.tokens) < 1
-            ):
-                _fail(_("{path} has another batch size, or no tokens", path=graph.file))
-            if graph.cache_length <= self.prefix_length:
-                _fail(_("{path} has no cache slot behind the prefix", path=graph.file))
+        if fault := find_fault(self.graphs, self.prefix_length):
+            _fail(fault)
+        for entry in self.parity:
+            if not all(map(math.isfinite, (entry.max_abs, entry.cosine, entry.top1))):
+                _fail(_("parity of {path} is no number", path=entry.graph))
+        if any(not isinstance(value, str) for value in self.producer.values()):
+            _fail(_("producer holds more than names and versions"))
         if bool(self.prefix_length) != bool(self.prefix_cache) or self.prefix_length < 0:
             _fail(_("prefix_length and prefix_cache do not belong together"))
 
@@ -185,7 +180,7 @@ class Manifest:
             raise
         except GlmliteError as error:
             raise BundleError("manifest.json: {error}", error=str(error)) from error
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise BundleError(
                 "manifest.json does not follow the schema: {error}", error=str(error)
             ) from error

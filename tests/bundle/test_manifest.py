@@ -95,6 +95,18 @@ def test_paths_stay_inside(path: object) -> None:
         ({"prefix_length": 0}, "prefix"),
         ({"weights": None}, "weights"),
         ({"parity": 5}, "parity"),
+        ({"parity__0__max_abs": float("nan")}, "parity"),
+        ({"parity__0__cosine": float("inf")}, "parity"),
+        ({"parity__0__top1": 10**400}, "schema"),
+        ({"producer": {"mindspore": 2}}, "producer"),
+        ({"producer": []}, "schema"),
+        ({"graphs__0__phase": "score"}, "score graphs only"),
+        ({"graphs": [json.loads(manifest().to_json())["graphs"][0]] * 2}, "second graph"),
+        ({"graphs__0__tokens": 2**20 + 1}, "bounds"),
+        ({"graphs__0__cache_length": 2**20 + 1}, "bounds"),
+        ({"graphs__0__batch_size": 1025}, "bounds"),
+        ({"model__num_layers": 1025}, "num_layers"),
+        ({"model__vocab_size": 2**22 + 1}, "vocab_size"),
     ],
 )
 def test_what_does_not_hold_is_refused(changes: dict[str, Any], said: str) -> None:
