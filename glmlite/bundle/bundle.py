@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from glmlite.bundle.contents import check_weights, read_index, unusable_index
 from glmlite.bundle.manifest import Manifest
 from glmlite.errors import BundleError
 from glmlite.i18n import _
 from glmlite.progress import NoProgress, Progress
 from glmlite.quant.numerics import Quantized, dequantize
-from glmlite.toolchain.weights import INTEGERS, SCALE, ZERO_POINT, WeightsIndex
+from glmlite.toolchain.weights import INTEGERS, SCALE, ZERO_POINT
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 64 << 20
@@ -51,7 +52,7 @@ class Bundle:
 
         Raises:
             BundleError: there is none, its manifest does not hold, a file is missing, is a symlink,
-                or has another size.
+                or has another size, or the weights are not the model's.
         """
         folder = Path(path)
         try:
@@ -73,6 +74,7 @@ class Bundle:
         bundle = cls(folder.resolve(), Manifest.from_json(text))
         for name in bundle.manifest.files:
             bundle._check_file(name)
+        check_weights(bundle.path, bundle.manifest)
         return bundle
 
     def _check_file(self, name: str) -> None:
@@ -166,15 +168,11 @@ class BundleWeights:
     """A `WeightSource` over the shared weights file of a bundle."""
 
     def __init__(self, index_path: Path) -> None:
+        self._index = read_index(index_path)
         try:
-            self._index = WeightsIndex.read(os.fspath(index_path))
             self._arrays: Mapping[str, NDArray[Any]] = self._index.map(os.fspath(index_path.parent))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BundleError(
-                "The weights index {path} is not usable: {error}",
-                path=str(index_path),
-                error=str(error),
-            ) from error
+        except (OSError, ValueError, TypeError) as error:
+            raise unusable_index(index_path, str(error)) from error
 
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Parameter name -> shape."""

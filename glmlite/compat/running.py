@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from glmlite.bundle import Bundle
+from glmlite.bundle.contents import check_special_ids
 from glmlite.errors import TokenizerError
 from glmlite.i18n import _
 from glmlite.runtime.engines import EngineOptions, OpenedEngine, choose_engine, open_engine
@@ -108,6 +109,8 @@ def open_running(
     opened = Bundle.open(bundle)
     path = tokenizer or opened.tokenizer_path
     found = Tokenizer(path, opened.manifest.family) if path else None
+    if found and tokenizer is None:
+        check_special_ids(opened.manifest, found.special_ids)
     if found:
         check_tokenizer(found, opened.manifest.model.vocab_size)
     name, reason, remarks = engine, None, list[str]()

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from glmlite.bundle import Bundle
+from glmlite.bundle.contents import check_special_ids
 from glmlite.errors import TokenizerError
 from glmlite.runtime.answer_text import StopStrings
 from glmlite.runtime.chat import chat
@@ -63,6 +64,7 @@ def load(
     tokenizer = None
     if bundle.tokenizer_path is not None:
         tokenizer = Tokenizer(bundle.tokenizer_path, bundle.manifest.family)
+        check_special_ids(bundle.manifest, tokenizer.special_ids)
         check_tokenizer(tokenizer, bundle.manifest.model.vocab_size)
     options = EngineOptions(
         toolchain=toolchain,

@@ -3,7 +3,7 @@
 A MindIR is one protobuf message. Only four things are needed of it, so a small wire-format walker
 serves; it streams, never copies weights, and treats every length as hostile.
 
-    ModelProto:  graph = 7, mind_ir_version = 13
+    ModelProto:  graph = 7, functions = 8 (repeated GraphProto), mind_ir_version = 13
     GraphProto:  parameter = 3 (repeated TensorProto)
     TensorProto: name = 7, raw_data = 9, external_data = 12
     ExternalDataProto: location = 1, offset = 2, length = 3
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     # Location relative to the MindIR's folder, first byte, bytes.
     Place = tuple[str, int, int]
 
-MODEL_GRAPH, MODEL_VERSION = 7, 13
+MODEL_GRAPH, MODEL_FUNCTIONS, MODEL_VERSION = 7, 8, 13
 GRAPH_PARAMETER = 3
 TENSOR_NAME, TENSOR_RAW, TENSOR_EXTERNAL = 7, 9, 12
 EXTERNAL_LOCATION, EXTERNAL_OFFSET, EXTERNAL_LENGTH = 1, 2, 3
@@ -176,6 +176,25 @@ def list_parameters(path: str) -> list[StoredParameter]:
         graph = graph_of(data)
         return [
             _parse_parameter(data, field)
+            for field in fields(data, graph.first, graph.end)
+            if field.number == GRAPH_PARAMETER and field.wire == _BYTES
+        ]
+
+
+def list_all_parameters(path: str) -> list[StoredParameter]:
+    """Every parameter that a reader may load: those of functions, and of graphs in several pieces.
+
+    A protobuf reader joins repeated pieces of one message; `list_parameters` sees the first only.
+
+    Raises:
+        MindIRError: this is no MindIR.
+    """
+    with open_file(path) as data:
+        graph_of(data)
+        return [
+            _parse_parameter(data, field)
+            for graph in fields(data, 0, len(data))
+            if graph.number in (MODEL_GRAPH, MODEL_FUNCTIONS) and graph.wire == _BYTES
             for field in fields(data, graph.first, graph.end)
             if field.number == GRAPH_PARAMETER and field.wire == _BYTES
         ]

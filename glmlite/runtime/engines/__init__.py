@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from glmlite.bundle import Bundle
+from glmlite.bundle.contents import check_graphs
 from glmlite.errors import EngineError
 from glmlite.i18n import _
 from glmlite.runtime.engines.base import Cache, Engine, EngineSpec
@@ -47,6 +48,7 @@ def open_engine(
 
     Raises:
         EngineError: the engine is unknown, not installed, or refuses the bundle.
+        BundleError: a graph reads weights from elsewhere than the bundle's own file.
     """
     options = options or EngineOptions()
     if name not in ENGINES:
@@ -145,6 +147,7 @@ def _open_graphs(
         prefix_cache=manifest.prefix_cache,
         producer=producer,
     )
-    if not graphs.graphs:
+    if all(g.phase == "score" for g in graphs.graphs):
         raise EngineError("The bundle {path} holds no MindIR graph.", path=str(bundle.path))
+    check_graphs(bundle.path, manifest, graphs.graphs)
     return graphs.open(name, options, None if interpreter.is_current else interpreter.python)
