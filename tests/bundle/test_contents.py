@@ -190,6 +190,15 @@ def test_graphs_read_the_bundle_s_weights_only(bundle: Path, graph: bytes) -> No
         checked(bundle, graph)
 
 
+def test_ascends_converter_keeps_files_of_its_own(bundle: Path) -> None:
+    scheme = {"quantization": "ascend_on_the_fly_int8"}
+    edit(bundle, "manifest.json", lambda m: m["weights"].update(scheme))
+    checked(bundle, message(7, parameter("other")))
+    for location, offset in (("unlisted", 0), ("/etc/passwd", 0), ("other", SIZE)):
+        with pytest.raises(BundleError, match=GRAPH):
+            checked(bundle, message(7, parameter(location, offset)))
+
+
 @pytest.mark.parametrize(
     "graph", [b"x", GOOD[:-1], message(13, 1), message(7, parameter(DATA)[1:])]
 )
