@@ -7,6 +7,7 @@ PYTHON := $(VENV)/bin/python
 TOOLCHAIN := .toolchain
 # MindSpore has wheels for these; `make PYTHON3=/path/to/python …` overrides the choice.
 PYTHON3 ?= $(shell scripts/find_python.sh 3.11 3.12 3.10)
+TEST_PROCESSES ?= 2
 PYTHON37 ?= $(shell scripts/find_python.sh 3.7)
 
 .PHONY: help demo test lint format toolchain toolchain-if-possible bench wheel clean
@@ -25,7 +26,7 @@ demo: $(VENV)/.installed toolchain-if-possible
 	@$(PYTHON) -m glmlite.demo
 
 test: $(VENV)/.installed toolchain-if-possible
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 lint: $(VENV)/.installed
 	@$(PYTHON) -m ruff check .

@@ -18,8 +18,6 @@ _NAMED_TOOLCHAIN = os.environ.pop("GLMLITE_TOOLCHAIN", None)
 os.environ["GLMLITE_LANG"] = "en"
 language.cache_clear()
 
-_WITHOUT_LITE = pytest.StashKey[int]()
-
 
 def _find_toolchain() -> tuple[str | None, str]:
     """The interpreter with MindSpore Lite, or why there is none."""
@@ -56,24 +54,24 @@ def toolchain() -> str:
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """Exports each model once a session, when it is first asked for."""
-    return Bundles(tmp_path_factory.mktemp("bundles"), ROOT, _TOOLCHAIN)
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-bundles"
+    shared.mkdir(exist_ok=True)
+    return Bundles(tmp_path_factory.mktemp("checkpoints"), shared, ROOT, _TOOLCHAIN)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs the toolchain, so that `-m "not lite"` leaves it out."""
     for item in items:
         if "toolchain" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.lite)
-    without = sum(1 for item in items if item.get_closest_marker("lite"))
-    config.stash[_WITHOUT_LITE] = 0 if _TOOLCHAIN else without
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly when nothing was run on the real MindSpore Lite."""
-    count = config.stash.get(_WITHOUT_LITE, 0)
-    if count:
+    skipped = terminalreporter.stats.get("skipped", [])
+    count = sum("toolchain" in str(report.longrepr) for report in skipped)
+    if _TOOLCHAIN is None and count:
         terminalreporter.section("REAL MINDSPORE LITE WAS NOT TESTED", sep="!", red=True, bold=True)
         terminalreporter.line(
             f"{count} tests need Python 3.7 with MindSpore Lite 2.0.0 and were skipped: "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,17 +38,29 @@ def pairs(names: tuple[str, ...], kinds: tuple[str, ...] = tuple(KINDS)) -> list
     ]
 
 
+def _export_once(output: Path, recipe: dict[str, Any] | str, toolchain: str | None) -> None:
+    """Export, unless another test process has done so, or is doing so, already."""
+    from glmlite.exporter.pipeline import run_export
+
+    with output.with_suffix(".once").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not output.exists():
+            run_export(recipe, toolchain=toolchain, overrides={"export.output": str(output)})
+
+
 class Bundles:
     """The session's models and bundles.
 
     Args:
-        folder: where checkpoints and bundles go.
+        folder: where checkpoints go.
+        shared: where bundles go; several test processes may use it.
         root: the repository.
         toolchain: interpreter with MindSpore Lite, or None.
     """
 
-    def __init__(self, folder: Path, root: Path, toolchain: str | None) -> None:
-        self.folder, self.root, self.toolchain = folder, root, toolchain
+    def __init__(self, folder: Path, shared: Path, root: Path, toolchain: str | None) -> None:
+        self.folder, self.shared = folder, shared
+        self.root, self.toolchain = root, toolchain
         self._subjects: dict[str, Subject] = {}
         self._paths: dict[tuple[Any, ...], Path] = {}
 
@@ -97,11 +111,10 @@ class Bundles:
         self.require(where == "toolchain")
         key = (name, where, repr(sorted(changes.items())))
         if key not in self._paths:
-            from glmlite.exporter.pipeline import run_export
-
-            output = self.folder / f"{name}-{where}-{len(self._paths)}"
+            label = hashlib.sha256(repr(key).encode()).hexdigest()[:8]
+            output = self.shared / f"{name}-{where}-{label}"
             python = self.toolchain if where == "toolchain" else None
-            run_export(self.recipe(name, output, **changes), toolchain=python)
+            _export_once(output, self.recipe(name, output, **changes), python)
             self._paths[key] = output
         return self._paths[key]
 
@@ -110,10 +123,8 @@ class Bundles:
         self.require(False)
         key = ("demo",)
         if key not in self._paths:
-            from glmlite.exporter.pipeline import run_export
-
-            output = self.folder / "demo"
-            run_export("demo", overrides={"export.output": str(output)})
+            output = self.shared / "demo"
+            _export_once(output, "demo", None)
             self._paths[key] = output
         return self._paths[key]
 
