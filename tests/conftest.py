@@ -14,7 +14,9 @@ from tests.engines.bundles import Bundles
 ROOT = Path(__file__).parent.parent
 
 # Tests say themselves which interpreter they mean, and read messages in English.
-_NAMED_TOOLCHAIN = os.environ.pop("GLMLITE_TOOLCHAIN", None)
+if "GLMLITE_TOOLCHAIN" in os.environ:  # kept under a name of its own for the test processes
+    os.environ["GLMLITE_TEST_TOOLCHAIN"] = os.environ.pop("GLMLITE_TOOLCHAIN")
+_NAMED_TOOLCHAIN = os.environ.get("GLMLITE_TEST_TOOLCHAIN")
 os.environ["GLMLITE_LANG"] = "en"
 language.cache_clear()
 
