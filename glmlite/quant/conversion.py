@@ -99,11 +99,7 @@ def convert_graphs(
 
 
 def _files(folder: Path) -> set[str]:
-    return {
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if not path.is_dir()
-    }
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
 
 
 def _take_in(folder: Path, graph: GraphEntry, new: set[str], tail: str) -> GraphEntry:

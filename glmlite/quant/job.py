@@ -16,6 +16,9 @@ from glmlite.quant.sample import Sample, make_sample
 from glmlite.quant.weights import Integer
 
 TIMEOUT = 3600.0
+# What `weights.quantization` says of bundles that this package made. Others hold float graphs, even
+# where the checkpoint had been quantized ("int4").
+SCHEMES = ("ascend_on_the_fly_int8", "lite_dynamic_int8", "portable_int8", "portable_uint8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Job:
         """
         opened, loaded = Bundle.open(bundle), load_recipe(recipe)
         manifest = opened.manifest
-        if manifest.weights.quantization != "none":
+        if manifest.weights.quantization in SCHEMES:
             raise ConfigError(
                 "{path} is quantized already ({scheme}).",
                 hint="Quantize the bundle that it was made from.",

@@ -114,6 +114,7 @@ def compare(
         progress=progress,
     )
     allowed = TOLERANCE * max(float(np.abs(logits).max()) for logits in expected)
+    tolerance = Tolerance(allowed, top1=0.99, tie=2 * allowed)
     entries = []
     for engine, version in engines:
         label = f"{engine} {version}"
@@ -131,13 +132,13 @@ def compare(
             ).open(engine, EngineOptions(device="cpu"), interpreter.python)
             try:
                 found = compare_graphs(
-                    opened, some, sequences, expected, manifest.prefix_length, 2 * allowed
+                    opened, some, sequences, expected, manifest.prefix_length, tolerance.tie
                 )
             finally:
                 opened.close()
             for file, difference in found.items():
                 if refuse:
-                    check(file, label, difference, Tolerance(allowed, 0.0))
+                    check(file, label, difference, tolerance)
                 entries.append(to_entry(file, label, difference, model.num_layers))
             progress.advance(len(some))
     return tuple(entries)

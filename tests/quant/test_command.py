@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import glmlite
 from glmlite.cli.quantize import quantize
 from glmlite.errors import ConfigError, ExportError
 
@@ -57,12 +56,8 @@ def test_portable_ends_with_the_report(bundles, small_recipe, tmp_path: Path) ->
     assert "instead of" in text
     with pytest.raises(ExportError, match="a bundle at"):
         run(source, "--recipe", small_recipe(), "--portable", "--output", tmp_path / "out")
-    path = glmlite.quantize(
-        source, recipe=small_recipe(), output=tmp_path / "out", portable=True, overwrite=True
-    )
-    assert path == tmp_path / "out"
     with pytest.raises(ConfigError, match="quantized already"):
-        run(path, "--recipe", small_recipe(), "--accuracy-only")
+        run(tmp_path / "out", "--recipe", small_recipe(), "--accuracy-only")
 
 
 @pytest.mark.parametrize(

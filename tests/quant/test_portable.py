@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import glmlite
 from glmlite.bundle import Bundle
 from glmlite.bundle.bundle import BundleWeights
 from glmlite.errors import BundleError, EngineError
 from glmlite.model import reference
-from glmlite.quant.job import Job, QuantizeOptions
 from glmlite.quant.numerics import dequantize, quantize
-from glmlite.quant.pipeline import run_quantize
 from glmlite.quant.recipe import load_recipe
 from tests.engines.bundles import Bundles
 from tests.engines.driving import one_row
+from tests.quant.conftest import SMALL
 
 MODELS = ("glm2", "odd_sizes", "prefix")
 
 
 def make(bundles: Bundles, name: str, where: str, integer: str, recipe: Path, out: Path) -> Path:
-    source = bundles.export(name, where=where, export__prefill_tokens=[7])
-    options = QuantizeOptions(
+    return glmlite.quantize(
+        bundles.export(name, where=where, export__prefill_tokens=[7]),
+        recipe=recipe,
+        output=out,
         portable=True,
-        integer=integer,  # type: ignore[arg-type]
+        integer=integer,
         toolchain=bundles.toolchain if where == "toolchain" else None,
     )
-    return run_quantize(Job.open(source, recipe, options), out).path
+
+
+@pytest.fixture(scope="module")
+def int8(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes each model's int8 bundle of this interpreter once."""
+    made: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        bundles.require(False)
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name)
+            recipe = folder / "small.cfg"
+            recipe.write_text(SMALL.format(more=""), encoding="utf-8")
+            made[name] = make(bundles, name, "here", "int8", recipe, folder / "out")
+        return made[name]
+
+    return get
 
 
 def drive(bundles: Bundles, source: Path, made: Path, kind: str) -> None:
@@ -62,8 +83,8 @@ def drive(bundles: Bundles, source: Path, made: Path, kind: str) -> None:
 
 @pytest.mark.mindspore
 @pytest.mark.parametrize("name", MODELS)
-def test_int8_on_mindspore(bundles, small_recipe, tmp_path, name) -> None:
-    made = make(bundles, name, "here", "int8", small_recipe(), tmp_path / "out")
+def test_int8_on_mindspore(bundles, int8, name) -> None:
+    made = int8(name)
     source = bundles.export(name, where="here", export__prefill_tokens=[7])
     drive(bundles, source, made, "mindspore")
     drive(bundles, source, made, "reference")
@@ -90,24 +111,18 @@ def test_uint8_on_lite_and_int8_on_mindspore_2_0(
         engine.new_cache()
 
 
-def test_files_are_a_quarter_of_float32_where_matrices_rule(
-    bundles, small_recipe, tmp_path
-) -> None:
-    bundles.require(False)
+def test_files_shrink(bundles, int8) -> None:
+    made = int8("glm2")
     source = bundles.export("glm2", where="here", export__prefill_tokens=[7])
-    made = make(bundles, "glm2", "here", "int8", small_recipe(), tmp_path / "out")
     before, after = (Bundle.open(p).manifest.weights.bytes for p in (source, made))
     config = Bundle.open(source).manifest.model
     embedding = 4 * config.vocab_size * config.hidden_size
     assert after - embedding < 0.5 * (before - embedding)  # tiny rows: scales weigh much
 
 
-def test_a_damaged_index_is_refused(bundles, small_recipe, tmp_path) -> None:
-    import json
-
-    bundles.require(False)
-    made = make(bundles, "glm2", "here", "int8", small_recipe(), tmp_path / "out")
-    path = made / "weights" / "index.json"
+def test_a_damaged_index_is_refused(int8, tmp_path) -> None:
+    shutil.copytree(int8("glm2") / "weights", tmp_path / "weights")
+    path = tmp_path / "weights" / "index.json"
     text = path.read_text()
     data = json.loads(text)
     name = next(n for n in data["tensors"] if n.endswith(".scale"))
