@@ -80,11 +80,11 @@ def export(
     with show_progress() as progress:
         report = run_export(recipe, toolchain=toolchain, progress=progress, overwrite=force)
     if as_json:
-        import dataclasses
+        import json
 
         from glmlite.cli.tables import print_json
 
-        manifest = dataclasses.asdict(report.manifest)
+        manifest = json.loads(report.manifest.to_json())
         print_json({"path": str(report.path), "seconds": report.seconds, "manifest": manifest})
         return
     from glmlite.cli.bundle_tables import next_command, print_graphs, total_size

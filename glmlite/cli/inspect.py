@@ -37,11 +37,11 @@ def inspect(bundle: Path, verify: bool, as_json: bool) -> None:
         with show_progress() as progress:
             opened.verify(progress)
     if as_json:
-        import dataclasses
+        import json
 
         from glmlite.cli.tables import print_json
 
-        manifest = dataclasses.asdict(opened.manifest)
+        manifest = json.loads(opened.manifest.to_json())
         print_json({"path": str(opened.path), "verified": verify, **manifest})
         return
     from glmlite.cli.bundle_tables import print_graphs, print_model, total_size
@@ -51,6 +51,11 @@ def inspect(bundle: Path, verify: bool, as_json: bool) -> None:
     print_model(opened.manifest)
     print_graphs(opened.manifest)
     click.echo()
+    if opened.manifest.accuracy:
+        from glmlite.cli.quantize_tables import print_accuracy
+
+        print_accuracy(opened.manifest.accuracy)
+        click.echo()
     click.echo(_("{count} files, {size}.", count=count, size=total_size(opened.manifest)))
     if verify:
         click.secho(_("Every file is as it was made."), fg="green")

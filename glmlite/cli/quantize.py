@@ -155,7 +155,7 @@ def _measure(job: Job, as_json: bool) -> None:
 
 
 def _run(job: Job, output: Path, as_json: bool) -> None:
-    import dataclasses
+    import json
 
     from glmlite.cli.bundle_tables import print_graphs
     from glmlite.cli.formatting import format_bytes, printable
@@ -178,7 +178,7 @@ def _run(job: Job, output: Path, as_json: bool) -> None:
                 "path": str(report.path),
                 "seconds": report.seconds,
                 "bytes_before": report.bytes_before,
-                "manifest": dataclasses.asdict(report.manifest),
+                "manifest": json.loads(report.manifest.to_json()),
             }
         )
         return
