@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glmlite.errors import TokenizerError
+from glmlite.i18n import _
 from glmlite.text.vocabulary import find_surrogate
 
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant", "observation")
 _KEYS = ("role", "content", "metadata", "tools")
 _MAX_SHOWN = 40
+_MAX_DEPTH = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +124,13 @@ def _tools_json(index: int, tools: object) -> str:
             index=index,
             found=type(tools).__name__,
         )
+    # Not left to Python's recursion limit: other libraries of the process raise it.
+    if _is_deeper(tools, _MAX_DEPTH):
+        raise TokenizerError(
+            "Message {index}: tools cannot be written as JSON ({reason}).",
+            index=index,
+            reason=_("nested more than {limit} levels deep", limit=_MAX_DEPTH),
+        )
     try:
         return json.dumps(tools, indent=4, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -130,6 +139,22 @@ def _tools_json(index: int, tools: object) -> str:
             index=index,
             reason=str(error),
         ) from error
+
+
+def _is_deeper(value: object, limit: int) -> bool:
+    """Whether lists and dicts are nested in `value` more than `limit` levels deep."""
+    level = [value]
+    for _level in range(limit):
+        children: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                children += item.values()
+            elif isinstance(item, (list, tuple)):
+                children += item
+        if not children:
+            return False
+        level = children
+    return any(isinstance(item, (dict, list, tuple)) for item in level)
 
 
 def _shown(value: object) -> str:
