@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 from glmlite.errors import ConfigError
 
@@ -38,11 +39,11 @@ def check_integer(name: str, value: object, minimum: int) -> int:
     Raises:
         ConfigError: it is not; the message shows the name, the value and the minimum.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ConfigError(
             "{name} is {found!r}; it must be an integer of at least {minimum}.",
             name=name,
             found=value,
             minimum=minimum,
         )
-    return value
+    return int(value)

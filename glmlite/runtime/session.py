@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
@@ -140,13 +141,13 @@ class Session:
         Raises:
             ConfigError: the session does not hold that many.
         """
-        if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= self._length:
+        if isinstance(n, bool) or not isinstance(n, Integral) or not 0 <= n <= self._length:
             raise ConfigError(
                 "Cannot truncate to {found!r} tokens: the session holds {held}.",
                 found=n,
                 held=self._length,
             )
-        self._length = n
+        self._length = int(n)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
