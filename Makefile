@@ -57,7 +57,7 @@ $(VENV)/.installed: pyproject.toml
 	    { rm -rf $(VENV); echo "python -m venv failed; Debian: apt install python3-venv"; exit 1; }
 	@echo "Installing glmlite with MindSpore into $(VENV) (once; about 800 MB) …"
 	@$(PYTHON) -m pip install --quiet --upgrade pip
-	@$(PYTHON) -m pip install --quiet --editable '.[mindspore,dev]'
+	@$(PYTHON) -m pip install --quiet --editable '.[mindspore,onnx,plots,dev]'
 	@touch $@
 
 toolchain: $(TOOLCHAIN)/.installed
