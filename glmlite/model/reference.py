@@ -8,7 +8,7 @@ there is no padding; only attention looks at rows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 Float32Array = NDArray[np.float32]
 WeightDtype = Literal["float32", "float16"]
+# Called with a matrix' name and the float32 [tokens, in] that is about to be multiplied with it;
+# what it returns, if anything, is multiplied instead.
+Observer = Callable[[str, Float32Array], "Float32Array | None"]
+
+QKV = "self_attention.query_key_value.weight"
+DENSE = "self_attention.dense.weight"
+UP = "mlp.dense_h_to_4h.weight"
+DOWN = "mlp.dense_4h_to_h.weight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,12 +140,19 @@ def attend(queries: Float32Array, keys: Float32Array, values: Float32Array) -> F
     return result.reshape(n, heads * head_dim)
 
 
+def observed(observe: Observer | None, name: str, x: Float32Array) -> Float32Array:
+    """What `observe` makes of a matrix' input; without one, the input itself."""
+    replacement = observe(name, x) if observe else None
+    return x if replacement is None else replacement
+
+
 def layer_forward(
     config: ModelConfig,
     weights: LayerWeights,
     hidden: Float32Array,
     angles: tuple[Float32Array, Float32Array],
     rows: Sequence[Row],
+    observe: Observer | None = None,
 ) -> Float32Array:
     """One pre-norm residual block: attention, then the gated MLP.
 
@@ -147,12 +162,14 @@ def layer_forward(
         hidden: [tokens, hidden_size].
         angles: of every token, see `rotation`.
         rows: together they span all tokens; their last cache slots are written.
+        observe: gets what enters each of the four matrices, under its name inside the layer.
 
     Returns:
         [tokens, hidden_size].
     """
     tokens = len(hidden)
-    x = rms_norm(hidden, weights.input_norm, config.norm_eps) @ weights.qkv.T
+    x = rms_norm(hidden, weights.input_norm, config.norm_eps)
+    x = observed(observe, QKV, x) @ weights.qkv.T
     if weights.qkv_bias is not None:
         x += weights.qkv_bias
     query, key, value = np.split(x, (config.query_size, config.query_size + config.group_size), 1)
@@ -166,11 +183,12 @@ def layer_forward(
         row.keys[:, -n:] = key[row.span].transpose(1, 0, 2)
         row.values[:, -n:] = value[row.span].transpose(1, 0, 2)
         attended[row.span] = attend(query[row.span], row.keys, row.values)
-    hidden = hidden + attended @ weights.dense.T
+    hidden = hidden + observed(observe, DENSE, attended) @ weights.dense.T
 
-    x = rms_norm(hidden, weights.post_norm, config.norm_eps) @ weights.up.T
+    x = rms_norm(hidden, weights.post_norm, config.norm_eps)
+    x = observed(observe, UP, x) @ weights.up.T
     gate, linear = np.split(x, 2, axis=1)
-    hidden += (silu(gate) * linear) @ weights.down.T
+    hidden += observed(observe, DOWN, silu(gate) * linear) @ weights.down.T
     return hidden
 
 
@@ -205,12 +223,12 @@ def read_layer(
 
     return LayerWeights(
         input_norm=read("input_layernorm.weight"),
-        qkv=read("self_attention.query_key_value.weight"),
+        qkv=read(QKV),
         qkv_bias=read("self_attention.query_key_value.bias") if config.qkv_bias else None,
-        dense=read("self_attention.dense.weight"),
+        dense=read(DENSE),
         post_norm=read("post_attention_layernorm.weight"),
-        up=read("mlp.dense_h_to_4h.weight"),
-        down=read("mlp.dense_4h_to_h.weight"),
+        up=read(UP),
+        down=read(DOWN),
     )
 
 
@@ -221,8 +239,11 @@ def hidden_states(
     *,
     prefix: Sequence[tuple[Float32Array, Float32Array]] | None = None,
     weight_dtype: WeightDtype = "float32",
+    observe: Observer | None = None,
 ) -> Iterator[Float32Array]:
     """Whole sequences from position 0: the embedding, then the output of every layer.
+
+    `observe` gets what enters each matrix of the layers, under its Hugging Face name.
 
     Yields:
         num_layers + 1 float32 [tokens, hidden_size] arrays, the sequences one after the other.
@@ -249,8 +270,27 @@ def hidden_states(
                 row.keys[:, :prefix_length], row.values[:, :prefix_length] = prefix[layer]
             rows.append(row)
         weights = read_layer(config, source, layer, weight_dtype)
-        hidden = layer_forward(config, weights, hidden, angles, rows)
+        inner = _inside(observe, layer) if observe else None
+        hidden = layer_forward(config, weights, hidden, angles, rows, inner)
         yield hidden
+
+
+def _inside(observe: Observer, layer: int) -> Observer:
+    """`observe` for one layer, which knows its matrices by their names inside it."""
+    return lambda name, x: observe(layer_prefix(layer) + name, x)
+
+
+def output_input(
+    config: ModelConfig,
+    source: WeightSource,
+    hidden: Float32Array,
+    *,
+    weight_dtype: WeightDtype = "float32",
+    observe: Observer | None = None,
+) -> Float32Array:
+    """What enters the output layer: the last layer's output, normalized; [tokens, hidden_size]."""
+    norm = read_weight(source, FINAL_NORM, weight_dtype)
+    return observed(observe, OUTPUT, rms_norm(hidden, norm, config.norm_eps))
 
 
 def forward(
@@ -281,6 +321,6 @@ def forward(
     hidden = next(states)
     for hidden in states:  # noqa: B007 - the last one is what counts
         progress.advance()
-    hidden = rms_norm(hidden, read_weight(source, FINAL_NORM, weight_dtype), config.norm_eps)
+    hidden = output_input(config, source, hidden, weight_dtype=weight_dtype)
     logits = hidden @ read_weight(source, OUTPUT, weight_dtype).T
     return np.split(logits, np.cumsum([len(sequence) for sequence in sequences])[:-1])

@@ -50,6 +50,7 @@ class Forward:
         hidden_states: layers + 1 arrays [T, hidden]; the first is the embedding.
         final_hidden: [T, hidden], after the final norm.
         keys, values: per layer [T, groups, head_dim]; keys after rotation, without the prefix.
+        inputs: what was multiplied with each matrix, [T, in], by the matrix' name.
     """
 
     logits: Array
@@ -57,6 +58,7 @@ class Forward:
     final_hidden: Array
     keys: list[Array]
     values: list[Array]
+    inputs: dict[str, Array]
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
@@ -109,8 +111,10 @@ def forward(
     heads, dim = config["num_attention_heads"], config["kv_channels"]
     groups = config["multi_query_group_num"] if config["multi_query_attention"] else heads
     eps, tokens = config["layernorm_epsilon"], len(ids)
+    inputs: dict[str, Array] = {}
 
     def linear(rows: Array, name: str) -> Array:
+        inputs[name] = rows
         result = rows @ weights[name].T
         for scale, a, b in (low_rank or {}).get(name, ()):
             result = result + scale * ((rows @ a.T.astype(np.float64)) @ b.T.astype(np.float64))
@@ -161,7 +165,7 @@ def forward(
 
     final = rms_norm(x, weights["transformer.encoder.final_layernorm.weight"], eps)
     logits = linear(final, "transformer.output_layer.weight")
-    return Forward(logits, hidden_states, final, all_keys, all_values)
+    return Forward(logits, hidden_states, final, all_keys, all_values, inputs)
 
 
 def greedy(
