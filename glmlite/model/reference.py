@@ -232,6 +232,74 @@ def read_layer(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Passage:
+    """Whole sequences from position 0, and what every layer has to know of them.
+
+    Attributes:
+        config: the model.
+        ids: int64 [tokens], the sequences one after the other.
+        lengths: of the sequences; some may be 0.
+        angles: of every token, see `rotation`.
+        prefix: P-Tuning keys and values per layer, [groups, P, head_dim]; None for none.
+    """
+
+    config: ModelConfig
+    ids: NDArray[np.int64]
+    lengths: tuple[int, ...]
+    angles: tuple[Float32Array, Float32Array]
+    prefix: Sequence[tuple[Float32Array, Float32Array]] | None
+
+    @classmethod
+    def of(
+        cls,
+        config: ModelConfig,
+        sequences: Sequence[Sequence[int]],
+        prefix: Sequence[tuple[Float32Array, Float32Array]] | None = None,
+    ) -> Passage:
+        """Put sequences together.
+
+        Raises:
+            ValueError: there is no token, or one outside the vocabulary.
+        """
+        ids = np.concatenate([np.asarray(sequence, np.int64) for sequence in sequences])
+        if len(ids) == 0 or ids.min() < 0 or ids.max() >= config.vocab_size:
+            raise ValueError("token ids must lie in the vocabulary, and there must be some")
+        lengths = tuple(len(sequence) for sequence in sequences)
+        angles = rotation(config, np.concatenate([np.arange(n) for n in lengths]))
+        return cls(config, ids, lengths, angles, prefix)
+
+    def layer(
+        self,
+        layer: int,
+        weights: LayerWeights,
+        hidden: Float32Array,
+        observe: Observer | None = None,
+    ) -> Float32Array:
+        """One layer over all sequences, [tokens, hidden_size]; `hidden` is left as it is.
+
+        `observe` gets what enters each of its matrices, under the matrix' Hugging Face name.
+        """
+        config = self.config
+        prefix_length = self.prefix[layer][0].shape[1] if self.prefix else 0
+        rows, end = [], 0
+        for n in self.lengths:
+            start, end = end, end + n
+            if n == 0:
+                continue
+            shape = (config.num_groups, prefix_length + n, config.head_dim)
+            row = Row(slice(start, end), np.empty(shape, np.float32), np.empty(shape, np.float32))
+            if self.prefix:
+                row.keys[:, :prefix_length], row.values[:, :prefix_length] = self.prefix[layer]
+            rows.append(row)
+        if observe is None:
+            return layer_forward(config, weights, hidden, self.angles, rows)
+        whole, at = observe, layer_prefix(layer)
+        return layer_forward(
+            config, weights, hidden, self.angles, rows, lambda name, x: whole(at + name, x)
+        )
+
+
 def hidden_states(
     config: ModelConfig,
     source: WeightSource,
@@ -248,36 +316,13 @@ def hidden_states(
     Yields:
         num_layers + 1 float32 [tokens, hidden_size] arrays, the sequences one after the other.
     """
-    ids = np.concatenate([np.asarray(sequence, np.int64) for sequence in sequences])
-    if len(ids) == 0 or ids.min() < 0 or ids.max() >= config.vocab_size:
-        raise ValueError("token ids must lie in the vocabulary, and there must be some")
-    lengths = [len(sequence) for sequence in sequences]
-    ends = np.cumsum(lengths).tolist()
-    spans = [slice(end - n, end) for end, n in zip(ends, lengths, strict=True)]
-    angles = rotation(config, np.concatenate([np.arange(n) for n in lengths]))
-    prefix_length = prefix[0][0].shape[1] if prefix else 0
-
-    hidden = read_weight(source, EMBEDDING, weight_dtype)[ids]
+    passage = Passage.of(config, sequences, prefix)
+    hidden = read_weight(source, EMBEDDING, weight_dtype)[passage.ids]
     yield hidden
     for layer in range(config.num_layers):
-        rows = []
-        for span, n in zip(spans, lengths, strict=True):
-            if n == 0:
-                continue
-            shape = (config.num_groups, prefix_length + n, config.head_dim)
-            row = Row(span, np.empty(shape, np.float32), np.empty(shape, np.float32))
-            if prefix:
-                row.keys[:, :prefix_length], row.values[:, :prefix_length] = prefix[layer]
-            rows.append(row)
         weights = read_layer(config, source, layer, weight_dtype)
-        inner = _inside(observe, layer) if observe else None
-        hidden = layer_forward(config, weights, hidden, angles, rows, inner)
+        hidden = passage.layer(layer, weights, hidden, observe)
         yield hidden
-
-
-def _inside(observe: Observer, layer: int) -> Observer:
-    """`observe` for one layer, which knows its matrices by their names inside it."""
-    return lambda name, x: observe(layer_prefix(layer) + name, x)
 
 
 def output_input(
