@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Literal, NoReturn, TypeVar
 
+from glmlite.bundle.accuracy import AccuracyEntry, TensorAccuracy
 from glmlite.bundle.graphs import find_fault
 from glmlite.errors import BundleError, GlmliteError
 from glmlite.i18n import _
@@ -83,28 +84,6 @@ class ParityEntry:
 
 
 @dataclasses.dataclass(frozen=True)
-class AccuracyEntry:
-    """What quantization cost on a text: the float weights against the quantized ones.
-
-    Attributes:
-        text: what it was. tokens: ids that were predicted. window: ids of the longest window.
-        perplexity_before: of the float weights. perplexity: of the quantized ones.
-        kl_mean: mean Kullback-Leibler divergence of the next token's distribution, in nats, from
-            the float one to the quantized one. kl_max: the largest.
-        top1: share of tokens whose likeliest next token stayed the same.
-    """
-
-    text: str
-    tokens: int
-    window: int
-    perplexity_before: float
-    perplexity: float
-    kl_mean: float
-    kl_max: float
-    top1: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Manifest:
     """The whole manifest; DESIGN's contract, schema version 1."""
 
@@ -121,13 +100,14 @@ class Manifest:
     checkpoint: dict[str, Any]
     schema_version: int = SCHEMA_VERSION
     accuracy: AccuracyEntry | None = None
+    accuracy_report: str | None = None
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             _fail(_("family is {found!r}", found=self.family))
         named = [g.file for g in self.graphs] + [self.weights.index]
         named += [self.tokenizer.file] if self.tokenizer else []
-        named += [self.prefix_cache] if self.prefix_cache else []
+        named += [path for path in (self.prefix_cache, self.accuracy_report) if path]
         for path in [*named, *self.files]:
             check_relative(path)
         for path in named:
@@ -148,8 +128,9 @@ class Manifest:
     def to_json(self) -> str:
         """The file's text."""
         data = dataclasses.asdict(self)
-        if self.accuracy is None:  # an optional slot; readers that do not know it need not meet it
-            del data["accuracy"]
+        for slot in ("accuracy", "accuracy_report"):
+            if data[slot] is None:  # optional; readers that do not know it need not meet it
+                del data[slot]
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -231,6 +212,7 @@ def _build(cls: type[T], data: object, where: str) -> T:
         "float": (int, float),
         "Phase": (str,),
         "int | None": (int, type(None)),
+        "str | None": (str, type(None)),
     }
     values = {}
     for name, value in data.items():
@@ -269,6 +251,20 @@ def _parse(data: dict[str, Any]) -> Manifest:
             _build(ParityEntry, p, f"parity[{i}]")
             for i, p in enumerate(_list(data.get("parity"), "parity"))
         ),
-        "accuracy": _build(AccuracyEntry, accuracy, "accuracy") if accuracy else None,
+        "accuracy": _parse_accuracy(accuracy) if accuracy else None,
     }
     return _build(Manifest, {**data, **parsed}, "the manifest")
+
+
+def _parse_accuracy(data: object) -> AccuracyEntry:
+    if not isinstance(data, Mapping):
+        _fail(_("{where} is no object", where="accuracy"))
+    layers = _list(data.get("layers", []), "accuracy.layers")
+    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in layers):
+        _fail(_("{where} is no list of numbers", where="accuracy.layers"))
+    tensors = tuple(
+        _build(TensorAccuracy, tensor, f"accuracy.tensors[{i}]")
+        for i, tensor in enumerate(_list(data.get("tensors", []), "accuracy.tensors"))
+    )
+    whole = {**data, "layers": tuple(layers), "tensors": tensors}
+    return _build(AccuracyEntry, whole, "accuracy")

@@ -8,7 +8,7 @@ from glmlite.cli.tables import print_pairs
 from glmlite.i18n import _
 
 if TYPE_CHECKING:
-    from glmlite.bundle.manifest import AccuracyEntry
+    from glmlite.bundle.accuracy import AccuracyEntry
     from glmlite.quant.job import Job
 
 

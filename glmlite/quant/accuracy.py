@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from glmlite.bundle.manifest import AccuracyEntry
+from glmlite.bundle.accuracy import AccuracyEntry
 from glmlite.checkpoint import WeightSource
 from glmlite.checkpoint.prefix import Prefix
 from glmlite.i18n import _

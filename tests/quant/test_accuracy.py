@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from glmlite.bundle import Bundle
-from glmlite.bundle.manifest import AccuracyEntry, Manifest
+from glmlite.bundle.accuracy import AccuracyEntry, TensorAccuracy
+from glmlite.bundle.manifest import Manifest
 from glmlite.errors import BundleError, ConfigError
 from glmlite.model.reference import forward
 from glmlite.progress import NoProgress
@@ -121,10 +123,50 @@ def test_without_a_tokenizer_ids_are_drawn(tiny: Path, tmp_path: Path, small_rec
 def test_the_manifest_keeps_it_and_old_ones_still_load(demo: Bundle) -> None:
     old = json.loads(demo.manifest.to_json())
     assert "accuracy" not in old
-    entry = AccuracyEntry("x", 3, 3, 2.0, 2.5, 0.1, 0.2, 0.9)
-    data = old | {"accuracy": vars(entry)}
-    parsed = Manifest.from_json(json.dumps(data))
-    assert parsed.accuracy == entry
-    assert json.loads(parsed.to_json()) == data
+    assert "accuracy_report" not in old
+    short = AccuracyEntry("x", 3, 3, 2.0, 2.5, 0.1, 0.2, 0.9)
+    full = dataclasses.replace(
+        short,
+        activations="token uint8",
+        layers=(0.0, 0.1, 0.2),
+        tensors=(TensorAccuracy("transformer.output_layer.weight", 0.01, 0.02),),
+    )
+    for entry in (short, full):
+        data = old | {"accuracy": json.loads(json.dumps(dataclasses.asdict(entry)))}
+        parsed = Manifest.from_json(json.dumps(data))
+        assert parsed.accuracy == entry
+        assert json.loads(parsed.to_json()) == data
+    first_release = {k: v for k, v in vars(short).items() if k not in _ADDED}
+    assert Manifest.from_json(json.dumps(old | {"accuracy": first_release})).accuracy == short
+
+
+_ADDED = ("activations", "layers", "tensors")
+_TENSOR = {"name": "x", "weight_error": 0.1, "output_error": 0.1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"text": None},
+        {"perplexity": float("nan")},
+        {"layers": 3},
+        {"layers": ["x"]},
+        {"layers": [float("inf")]},
+        {"tensors": [{"name": "x"}]},
+        {"tensors": [_TENSOR | {"output_error": float("nan")}]},
+        {"tensors": [_TENSOR] * 11},
+        {"more": 1},
+    ],
+)
+def test_a_manifest_with_another_accuracy_is_refused(demo: Bundle, change: dict) -> None:
+    entry = dataclasses.asdict(AccuracyEntry("x", 3, 3, 2.0, 2.5, 0.1, 0.2, 0.9))
+    data = json.loads(demo.manifest.to_json()) | {"accuracy": entry | change}
     with pytest.raises(BundleError):
-        Manifest.from_json(json.dumps(old | {"accuracy": {"text": "x"}}))
+        Manifest.from_json(json.dumps(data))
+
+
+def test_a_report_that_is_no_file_of_the_bundle_is_refused(demo: Bundle) -> None:
+    data = json.loads(demo.manifest.to_json())
+    for path in ("report.html", "../report.html"):
+        with pytest.raises(BundleError, match=r"report\.html"):
+            Manifest.from_json(json.dumps(data | {"accuracy_report": path}))
