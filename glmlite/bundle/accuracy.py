@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+
+from glmlite.finite import is_finite
 
 WORST_TENSORS = 10
 
@@ -56,7 +57,7 @@ class AccuracyEntry:
         numbers += [
             x for tensor in self.tensors for x in (tensor.weight_error, tensor.output_error)
         ]
-        if not all(math.isfinite(number) for number in numbers):
+        if not all(is_finite(number) for number in numbers):
             raise ValueError("accuracy holds what is no number")
         if len(self.tensors) > WORST_TENSORS:
             raise ValueError(f"accuracy lists more than {WORST_TENSORS} tensors")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from glmlite.errors import ConfigError
 from glmlite.exporter.recipes import resolve_path
+from glmlite.finite import is_finite
 from glmlite.i18n import _
 
 MAX_TOKENS = 1 << 20
@@ -76,6 +76,6 @@ def sizes(where: Where, value: Any) -> tuple[int, ...]:
 
 def positive(where: Where, value: Any) -> float:
     """A finite number above 0."""
-    if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:
+    if type(value) not in (int, float) or not is_finite(value) or value <= 0:
         where.refuse(value, _("a number above 0"))
     return float(value)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from glmlite.errors import ConfigError
+from glmlite.finite import is_finite
 
 RopeKind = Literal["standard", "linear", "base"]
 Family = Literal["glm2", "glm3", "base"]
@@ -37,7 +37,7 @@ class RopeConfig:
             )
         for name in ("ratio", "base"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+            if not isinstance(value, (int, float)) or not is_finite(value) or value <= 0:
                 raise ConfigError(
                     "rope.{name} is {found!r}; it must be a positive number.",
                     name=name,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glmlite.errors import ConfigError
+from glmlite.finite import is_finite
 from glmlite.i18n import _
 
 FILE = "adapter_config.json"
@@ -137,7 +138,7 @@ def _whole(key: str, value: Any) -> int:
 
 
 def _alpha(key: str, value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or value == 0:
+    if type(value) not in (int, float) or not is_finite(value) or value == 0:
         raise _wrong(key, value, _("a number other than 0"))
     return float(value)
 
