@@ -61,6 +61,10 @@ class ParityError(ExportError):
     """An exported graph computes something else than the reference."""
 
 
+class AccuracyError(ExportError):
+    """A quantized model lost more than it was allowed to."""
+
+
 class EngineError(GlmliteError):
     """An engine is missing, cannot load the bundle, or failed in a step."""
 
