@@ -13,6 +13,7 @@ import click
 from glmlite.i18n import _
 
 if TYPE_CHECKING:
+    from glmlite.runtime.engines import EngineOptions
     from glmlite.runtime.model import Model
 
 # As in glmlite.runtime.engines, which is too slow to import for a help page; a test compares.
@@ -34,6 +35,14 @@ class EngineChoice:
     rank_id: int
     provider: str | None
     engine_config: str | None
+
+    def options(self) -> EngineOptions:
+        """The same for `open_engine`."""
+        from glmlite.runtime.engines import EngineOptions
+
+        values = dataclasses.asdict(self)
+        del values["engine"]
+        return EngineOptions(**values)
 
     def load(self, bundle: Path) -> Model:
         """Open `bundle` with this engine."""

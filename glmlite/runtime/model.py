@@ -61,11 +61,7 @@ def load(
         EngineError: the engine is missing or cannot load the graphs.
     """
     bundle = Bundle.open(path)
-    tokenizer = None
-    if bundle.tokenizer_path is not None:
-        tokenizer = Tokenizer(bundle.tokenizer_path, bundle.manifest.family)
-        check_special_ids(bundle.manifest, tokenizer.special_ids)
-        check_tokenizer(tokenizer, bundle.manifest.model.vocab_size)
+    tokenizer = open_tokenizer(bundle)
     options = EngineOptions(
         toolchain=toolchain,
         threads=threads,
@@ -76,6 +72,20 @@ def load(
         engine_config=engine_config,
     )
     return Model(bundle, tokenizer, open_engine(bundle, engine, options))
+
+
+def open_tokenizer(bundle: Bundle) -> Tokenizer | None:
+    """The bundle's tokenizer, or None where it has none.
+
+    Raises:
+        BundleError, TokenizerError: it does not fit the model.
+    """
+    if bundle.tokenizer_path is None:
+        return None
+    tokenizer = Tokenizer(bundle.tokenizer_path, bundle.manifest.family)
+    check_special_ids(bundle.manifest, tokenizer.special_ids)
+    check_tokenizer(tokenizer, bundle.manifest.model.vocab_size)
+    return tokenizer
 
 
 class Model:

@@ -29,6 +29,11 @@ def _translated() -> Iterator[None]:
 class _Graphs(Protocol):
     """What both ways of reaching a `GraphEngine` offer."""
 
+    version: str
+
+    @property
+    def pid(self) -> int | None: ...
+
     def new_cache(self) -> int: ...
 
     def free_cache(self, number: int) -> None: ...
@@ -45,6 +50,10 @@ class LocalGraphs:
         with _translated():
             self._engine = open_engine(job)
         self.version: str = self._engine.backend.version
+
+    @property
+    def pid(self) -> None:
+        """There is no worker."""
 
     def new_cache(self) -> int:
         """Make a cache; returns its number."""
@@ -125,6 +134,16 @@ class MindIREngine:
     def spec(self) -> EngineSpec:
         """See `Engine.spec`."""
         return self._spec
+
+    @property
+    def version(self) -> str:
+        """Of the backend's package."""
+        return self._open().version
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Number of the process that holds the weights; None: this one."""
+        return self._open().pid
 
     def _open(self) -> _Graphs:
         if self._graphs is None:
