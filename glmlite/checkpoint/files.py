@@ -8,7 +8,7 @@ from typing import Any
 
 from glmlite.errors import CheckpointError
 
-MAX_JSON_BYTES = 16 << 20
+MAX_JSON_BYTES = 4 << 20
 
 
 def inside(folder: Path, name: str) -> Path | None:

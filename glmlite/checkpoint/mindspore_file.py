@@ -24,6 +24,7 @@ from glmlite.checkpoint.tensor_file import (
     ITEM_SIZES,
     MAX_DIMENSIONS,
     MAX_NAME_LENGTH,
+    MAX_SIZE,
     TensorEntry,
     TensorFile,
     is_name,
@@ -43,8 +44,7 @@ VARINT, BYTES = 0, 2
 CRC_MARK, CRC_BYTES = b"crc_num", 10
 # What MindSpore saves besides tensors: texts of append_dict, and the state of random generators.
 _NO_TENSORS = ("str", "random_op")
-_MAX_VALUES = 1 << 18
-_MAX_DIM = 1 << 48
+_MAX_VALUES = 1 << 16
 
 
 class _Field(NamedTuple):
@@ -74,7 +74,7 @@ class MindSporeFile(TensorFile):
 
     def _index(self, file: BinaryIO, size: int) -> dict[str, TensorEntry]:
         entries: dict[str, TensorEntry] = {}
-        left_out: list[str] = []
+        left_out: dict[str, None] = {}
         pieces: list[_Value] = []
         for count, value in enumerate(self._values(file, self._end(file, size))):
             if count >= _MAX_VALUES:
@@ -85,7 +85,7 @@ class MindSporeFile(TensorFile):
                 entries[pieces[0].name] = self._join(pieces)
                 pieces = []
             if value.type in _NO_TENSORS:
-                left_out.append(value.name)
+                left_out[value.name] = None
             else:
                 pieces.append(value)
         if pieces:
@@ -131,7 +131,7 @@ class MindSporeFile(TensorFile):
                 span = (field.begin, field.end - field.begin)
             else:
                 raise self._invalid(_("entry {name} is no tensor", name=name))
-        if len(dims) > MAX_DIMENSIONS or not all(0 <= dim < _MAX_DIM for dim in dims):
+        if len(dims) > MAX_DIMENSIONS or not all(0 <= dim < MAX_SIZE for dim in dims):
             raise self._invalid(_("the shape of tensor {name} is no list of sizes", name=name))
         return _Value(name, kind, tuple(dims), span)
 

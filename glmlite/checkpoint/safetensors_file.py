@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from glmlite.checkpoint.tensor_file import (
     ITEM_SIZES,
     MAX_DIMENSIONS,
+    MAX_SIZE,
     TensorEntry,
     TensorFile,
     is_name,
@@ -24,7 +25,8 @@ from glmlite.checkpoint.tensor_file import (
 from glmlite.errors import CheckpointError
 from glmlite.i18n import _
 
-MAX_HEADER_BYTES = 100_000_000  # the library's own limit
+# The library allows 100 MB, which as Python objects are more than 2 GB; a 6B model's has 30 kB.
+MAX_HEADER_BYTES = 4 << 20
 _ENTRY_KEYS = {"dtype", "shape", "data_offsets"}
 
 
@@ -145,4 +147,6 @@ def _unique(pairs: list[tuple[str, Any]], label: str) -> dict[str, Any]:
 
 
 def _naturals(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return isinstance(value, list) and all(
+        type(item) is int and 0 <= item < MAX_SIZE for item in value
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from pathlib import Path
 
@@ -51,14 +52,14 @@ def find_shards(folder: Path) -> Shards:
             hint="Give the folder above them, such as output/checkpoint.",
             folder=folder.name,
         )
-    missing = sorted(set(range(max(ranks) + 1)) - set(ranks))
+    missing = list(itertools.islice((r for r in range(max(ranks)) if r not in ranks), 8))
     if missing:
         raise CheckpointError(
             "{folder} goes up to rank_{last}, but {missing} is not there.",
             hint="Copy the shards of every server into one folder first.",
             folder=folder.name,
             last=max(ranks),
-            missing=", ".join(f"rank_{rank}" for rank in missing[:8]),
+            missing=", ".join(f"rank_{rank}" for rank in missing),
         )
     notes, chosen = [], []
     for path in (ranks[rank] for rank in sorted(ranks)):

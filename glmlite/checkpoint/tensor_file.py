@@ -23,6 +23,7 @@ from glmlite.errors import CheckpointError
 
 MAX_NAME_LENGTH = 512
 MAX_DIMENSIONS = 16
+MAX_SIZE = 1 << 48  # of a dimension, of bytes: no number in a file means more
 _CHUNK_ELEMENTS = 1 << 22
 
 # Element types are called as in safetensors.

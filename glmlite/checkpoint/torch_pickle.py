@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import pickletools
 from typing import Any
 
+from glmlite.checkpoint.tensor_file import MAX_SIZE
 from glmlite.checkpoint.zip_directory import Fail
 from glmlite.i18n import _
 
@@ -30,7 +32,8 @@ _CONSTANTS = {
 }  # fmt: skip
 _VALUES: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_SIZE_LIMIT = 1 << 48
+# A 6B model's state dict takes about 5,000; each may leave an object of 64 bytes and more behind.
+_MAX_STEPS = 1 << 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +91,8 @@ def interpret(program: bytes, fail: Fail) -> Any:
     """
     machine = _Machine()
     try:
-        for opcode, argument, _position in pickletools.genops(io.BytesIO(program)):
+        steps = pickletools.genops(io.BytesIO(program))
+        for opcode, argument, _position in itertools.islice(steps, _MAX_STEPS):
             if opcode.name == "STOP":
                 return machine.stack.pop()
             machine.step(opcode.name, argument)
@@ -206,7 +210,7 @@ def _checked(value: Any, kind: type) -> Any:
 
 
 def _natural(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < _SIZE_LIMIT:
+    if type(value) is not int or not 0 <= value < MAX_SIZE:
         raise ValueError("no size")
     return value
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from glmlite.i18n import _
 
-MAX_DIRECTORY_BYTES = 32 << 20
+MAX_DIRECTORY_BYTES = 8 << 20
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END64 = struct.Struct("<4sQ2H2L4Q")

@@ -18,7 +18,8 @@ from glmlite.rank_table.table import Device, RankTable, Server, is_address
 HCCN_CONF = Path("/etc/hccn.conf")
 _TOOL = "hccn_tool"
 _TOOL_SECONDS = 30
-_MAX_BYTES = 16 << 20
+_MAX_BYTES = 4 << 20
+_MAX_NAME = 255
 
 
 def read_table(path: Path) -> RankTable:
@@ -139,15 +140,16 @@ def _ask_tool(number: int) -> str:
 
 
 def _server(path: Path, entry: Any) -> Server:
-    if not isinstance(entry, dict) or not isinstance(entry.get("server_id"), str):
+    name = entry.get("server_id") if isinstance(entry, dict) else None
+    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or not name.isprintable():
         _invalid(path, _("an entry of server_list has no server_id"))
     devices = entry.get("device")
     if not isinstance(devices, list) or not devices:
-        _invalid(path, _("server {server} lists no devices", server=entry["server_id"]))
+        _invalid(path, _("server {server} lists no devices", server=name))
     nic = entry.get("host_nic_ip", "reserve")
     if not isinstance(nic, str):
-        _invalid(path, _("host_nic_ip of server {server} is no text", server=entry["server_id"]))
-    return Server(entry["server_id"], tuple(_device(path, d) for d in devices), nic)
+        _invalid(path, _("host_nic_ip of server {server} is no text", server=name))
+    return Server(name, tuple(_device(path, d) for d in devices), nic)
 
 
 def _device(path: Path, entry: Any) -> Device:

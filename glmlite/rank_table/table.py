@@ -21,6 +21,10 @@ from typing import Any
 from glmlite.errors import ConfigError
 from glmlite.i18n import _
 
+# Of a message: problems, and items that one of them lists.
+_MAX_PROBLEMS = 20
+_MAX_NAMED = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Device:
@@ -58,7 +62,7 @@ class RankTable:
                 "This rank table would not work:\n{problems}",
                 hint="Create the table on each server again, with --server-ip and that server's "
                 "own address, and merge each of them once.",
-                problems="\n".join(f"  {problem}" for problem in problems),
+                problems="\n".join(f"  {problem}" for problem in _first(problems, _MAX_PROBLEMS)),
             )
 
     @property
@@ -99,6 +103,16 @@ def is_address(text: str) -> bool:
     return True
 
 
+def _first(items: Sequence[Any], count: int) -> list[str]:
+    """The first of a list that may be anything long, as texts."""
+    shown = [str(item) for item in items[:count]]
+    return [*shown, "…"] if len(items) > count else shown
+
+
+def _list(items: Sequence[Any]) -> str:
+    return ", ".join(_first(items, _MAX_NAMED))
+
+
 def _server_problems(servers: Sequence[Server]) -> list[str]:
     counts = Counter(server.server_id for server in servers)
     problems = [
@@ -115,7 +129,7 @@ def _server_problems(servers: Sequence[Server]) -> list[str]:
         named = [server for server in counts if not is_address(server)]
         if named and len(named) < len(counts):
             problems.append(
-                _("server ids are mixed: {names} is no address, others are", names=", ".join(named))
+                _("server ids are mixed: {names} is no address, others are", names=_list(named))
             )
     return problems
 
@@ -135,7 +149,7 @@ def _device_problems(servers: Sequence[Server]) -> list[str]:
             )
             places.setdefault(device.device_ip, []).append(place)
     problems += [
-        _("device_ip {address} is that of {places}", address=address, places=", ".join(at))
+        _("device_ip {address} is that of {places}", address=address, places=_list(at))
         for address, at in places.items()
         if len(at) > 1
     ]
@@ -148,14 +162,14 @@ def _rank_problems(ranks: Sequence[int]) -> list[str]:
     missing = sorted(set(range(len(ranks))) - set(ranks)) if not doubled else []
     problems = []
     if doubled:
-        problems.append(_("rank_id {ranks} twice", ranks=", ".join(map(str, doubled))))
+        problems.append(_("rank_id {ranks} twice", ranks=_list(doubled)))
     if missing:
         problems.append(
             _(
                 "rank_id goes up to {last} for {count} devices; missing: {missing}",
                 last=max(ranks),
                 count=len(ranks),
-                missing=", ".join(map(str, missing)),
+                missing=_list(missing),
             )
         )
     return problems
