@@ -68,6 +68,7 @@ class GenerationChoice:
     max_new_tokens: int
     stop: tuple[str, ...]
     overflow: str
+    speculate: str | int
     sampling: Mapping[str, float | int | None]
 
     def keywords(self) -> dict[str, Any]:
@@ -76,6 +77,7 @@ class GenerationChoice:
             "max_new_tokens": self.max_new_tokens,
             "stop": self.stop,
             "overflow": self.overflow,
+            "speculate": self.speculate,
             **self.sampling,
         }
 
@@ -170,6 +172,12 @@ def engine_options() -> Decorator:
     return decorate
 
 
+def _speculate(context: click.Context, parameter: click.Parameter, value: str) -> str | int:
+    from glmlite.runtime.speculation import check_speculate
+
+    return check_speculate(int(value) if value.isdecimal() else value)
+
+
 def generation_options() -> Decorator:
     """Length and sampling; the command gets them as `generation: GenerationChoice`."""
     number, count = click.FLOAT, click.INT
@@ -206,6 +214,17 @@ def generation_options() -> Decorator:
             show_default=True,
             help=_("When the cache is full: stop with an error, or drop the oldest and say so."),
         ),
+        click.option(
+            "--speculate",
+            default="auto",
+            show_default=True,
+            metavar="auto|off|N",
+            callback=_speculate,
+            help=_(
+                "Draft tokens from repetitions and verify several in one step; the answer stays "
+                "the same. auto: where it pays; N: always N."
+            ),
+        ),
         *(
             click.option(
                 f"--{name}",
@@ -226,6 +245,7 @@ def generation_options() -> Decorator:
                 max_new_tokens=values.pop("max_new_tokens"),
                 stop=values.pop("stop"),
                 overflow=values.pop("overflow"),
+                speculate=values.pop("speculate"),
                 sampling={name: values.pop(name) for name in names},
             )
             return function(generation=choice, **values)

@@ -14,6 +14,7 @@ from glmlite.runtime.generation import Piece, generate
 from glmlite.runtime.sampling import Sampler
 from glmlite.runtime.session import Overflow, Session
 from glmlite.runtime.sliding import Context, Message, drop_oldest_round, length_after_dropping
+from glmlite.runtime.speculation import DraftPolicy, Speculate
 from glmlite.runtime.transcript import Transcript
 from glmlite.text import StreamingDetokenizer
 from glmlite.text.messages import check_messages
@@ -104,6 +105,8 @@ def chat(
     max_new_tokens: int,
     stop: str | Sequence[str] = (),
     overflow: Overflow = "error",
+    speculate: Speculate = "off",
+    policy: DraftPolicy | None = None,
 ) -> Generator[Piece, None, None]:
     """Reply to `messages`.
 
@@ -119,6 +122,8 @@ def chat(
         max_new_tokens: at most so many are sampled.
         stop: stop strings, besides the template's stop tokens.
         overflow: "sliding" drops the oldest rounds when the cache is full, and says so.
+        speculate: see `generation.generate`.
+        policy: what drafts have cost and brought so far; changed.
 
     Yields:
         Pieces; their texts add up to the reply as a user should read it, and the last one has the
@@ -143,6 +148,8 @@ def chat(
         output=output,
         make_room=prompt.make_room if sliding else None,
         notices=notices,
+        speculate=speculate,
+        policy=policy,
     )
     answer: list[int] = []
     shown = ""

@@ -11,6 +11,7 @@ from glmlite.runtime.generation import Piece, generate
 from glmlite.runtime.sampling import Sampler
 from glmlite.runtime.session import Overflow, Session
 from glmlite.runtime.sliding import Context, drop_oldest_tokens, length_after_dropping
+from glmlite.runtime.speculation import DraftPolicy, Speculate
 from glmlite.text import StreamingDetokenizer
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def complete(
     max_new_tokens: int,
     stop: str | Sequence[str] = (),
     overflow: Overflow = "error",
+    speculate: Speculate = "off",
+    policy: DraftPolicy | None = None,
 ) -> Generator[Piece, None, None]:
     """Continue `prompt`.
 
@@ -38,6 +41,8 @@ def complete(
         stop: stop strings.
         overflow: "sliding" drops the oldest tokens when the cache is full, and says so; [gMASK] sop
             at the beginning stay.
+        speculate: see `generation.generate`.
+        policy: what drafts have cost and brought so far; changed.
 
     Yields:
         Pieces; the text of the prompt followed by theirs is what the tokenizer decodes.
@@ -72,6 +77,8 @@ def complete(
         output=_answer_text(tokenizer, prompt, stop),
         make_room=(lambda answer: drop([*session.tokens, answer[-1]])) if sliding else None,
         notices=notices,
+        speculate=speculate,
+        policy=policy,
     )
 
 

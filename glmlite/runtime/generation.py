@@ -13,6 +13,7 @@ from glmlite.runtime.ranges import check_integer
 from glmlite.runtime.sampling import Sampler
 from glmlite.runtime.session import Session
 from glmlite.runtime.sliding import Context
+from glmlite.runtime.speculation import DraftPolicy, Lookahead, Speculate
 
 FinishReason = Literal["stop", "length"]
 MakeRoom = Callable[[list[int]], Context | None]
@@ -31,6 +32,8 @@ class GenerationStats:
         time_to_first_token: from the call to the first token.
         engine_seconds: inside the engine.
         host_seconds: everything else: sampling, text, bookkeeping.
+        drafted_tokens: tokens that speculation proposed.
+        held_tokens: how many of them the sampler chose.
     """
 
     prompt_tokens: int
@@ -41,6 +44,8 @@ class GenerationStats:
     time_to_first_token: float
     engine_seconds: float
     host_seconds: float
+    drafted_tokens: int = 0
+    held_tokens: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -102,6 +107,8 @@ def generate(
     output: AnswerText | None = None,
     make_room: MakeRoom | None = None,
     notices: tuple[str, ...] = (),
+    speculate: Speculate = "off",
+    policy: DraftPolicy | None = None,
 ) -> Generator[Piece, None, None]:
     """Answer a prompt.
 
@@ -119,6 +126,8 @@ def generate(
             instead, or None where nothing can be dropped: then the answer ends and a notice says
             so. Without it a full cache is an error.
         notices: sentences for the first piece.
+        speculate: "off", "auto" or the length of every draft; see `speculation`.
+        policy: what drafts have cost and brought so far; changed.
 
     Raises:
         CacheFullError: the prompt, or the answer without `make_room`, does not fit.
@@ -133,6 +142,7 @@ def generate(
         reused = session.reusable(prompt)
         logits = session.sync(prompt)
         prefill = watch.seconds
+        lookahead = Lookahead(session, speculate, policy)
         first = 0.0
         answer: list[int] = []
         while True:
@@ -174,6 +184,8 @@ def generate(
                     time_to_first_token=first,
                     engine_seconds=engine,
                     host_seconds=total - engine,
+                    drafted_tokens=lookahead.drafted,
+                    held_tokens=lookahead.held,
                 )
             watch.pause()
             yield Piece(text, token, reason, stats, notices)
@@ -181,4 +193,7 @@ def generate(
             if reason:
                 return
             notices = ()
-            logits = session.sync(context.ids) if context else session.feed([token])
+            if context:
+                logits = session.sync(context.ids)
+            else:
+                logits = lookahead.after(token, max_new_tokens - len(answer))

@@ -20,6 +20,7 @@ from glmlite.runtime.ranges import check_integer
 from glmlite.runtime.sampling import Sampler, SamplingParams
 from glmlite.runtime.session import Overflow, Session, check_overflow
 from glmlite.runtime.sliding import Message
+from glmlite.runtime.speculation import DraftPolicy, Speculate, check_speculate
 from glmlite.text import Tokenizer, check_tokenizer
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Model:
         self.engine_reason = opened.reason
         self._engine = opened.engine
         self._spare: Session | None = None
+        self._drafts = DraftPolicy()
 
     def __enter__(self) -> Model:
         return self
@@ -158,6 +160,7 @@ class Model:
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         stop: str | Sequence[str] = (),
         overflow: Overflow | None = None,
+        speculate: Speculate = "auto",
         **sampling: Any,
     ) -> Generator[Piece, None, None]:
         """Continue a text, or ids, without any template.
@@ -170,6 +173,8 @@ class Model:
             stop: stop strings; the answer ends before the first.
             overflow: "error" or "sliding" (the oldest tokens are dropped, and a notice says so);
                 default: the session's.
+            speculate: "auto" drafts tokens from repetitions where the bundle has a score graph and
+                it pays, "off" never, a number always that many. The tokens stay the same.
             **sampling: fields of `SamplingParams`.
 
         Returns:
@@ -183,6 +188,7 @@ class Model:
         ids = self.require_tokenizer().prompt_ids(prompt) if isinstance(prompt, str) else prompt
         if stop:
             self.require_tokenizer()
+        check_speculate(speculate)
         sampler, policy = self._check(session, max_new_tokens, stop, overflow, sampling)
 
         def run() -> Generator[Piece, None, None]:
@@ -195,6 +201,8 @@ class Model:
                     max_new_tokens=max_new_tokens,
                     stop=stop,
                     overflow=policy,
+                    speculate=speculate,
+                    policy=self._drafts,
                 )
 
         return run()
@@ -207,6 +215,7 @@ class Model:
         max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS,
         stop: str | Sequence[str] = (),
         overflow: Overflow | None = None,
+        speculate: Speculate = "auto",
         **sampling: Any,
     ) -> Generator[Piece, None, None]:
         """Reply to a conversation; see `glmlite.runtime.chat.chat` and `generate`.
@@ -220,6 +229,8 @@ class Model:
             stop: stop strings, besides the family's stop tokens.
             overflow: "error" or "sliding" (the oldest rounds are dropped, and a notice says so);
                 default: the session's.
+            speculate: "auto" drafts tokens from repetitions where the bundle has a score graph and
+                it pays, "off" never, a number always that many. The tokens stay the same.
             **sampling: fields of `SamplingParams`.
 
         Returns:
@@ -231,6 +242,7 @@ class Model:
         """
         tokenizer = self.require_tokenizer()
         self.require_template()
+        check_speculate(speculate)
         sampler, policy = self._check(session, max_new_tokens, stop, overflow, sampling)
 
         def run() -> Generator[Piece, None, None]:
@@ -243,6 +255,8 @@ class Model:
                     max_new_tokens=max_new_tokens,
                     stop=stop,
                     overflow=policy,
+                    speculate=speculate,
+                    policy=self._drafts,
                 )
 
         return run()

@@ -46,6 +46,7 @@ class Session:
         self._cache = engine.new_cache()
         self._ids: Int32Array = np.zeros(self._spec.capacity, np.int32)
         self._length = 0
+        self._ahead = 0  # places up to here are computed, for the ids in `_ids`
         self._in_use = False
 
     def __len__(self) -> int:
@@ -72,6 +73,14 @@ class Session:
     def capacity(self) -> int:
         """How many tokens the cache can hold."""
         return self._spec.capacity
+
+    @property
+    def max_lookahead(self) -> int:
+        """How many ids `look_ahead` takes at most; 0 without score graphs."""
+        sizes = self._spec.score_sizes
+        if not sizes:
+            return 0
+        return self.capacity if sizes[0] == 0 else max(sizes)
 
     @property
     def room(self) -> int:
@@ -112,6 +121,37 @@ class Session:
             start += valid
         return np.concatenate(rows)
 
+    def look_ahead(self, token: int, draft: Int32Array) -> Float32Array:
+        """Append `token`, and compute what would follow if `draft` came next, in one step.
+
+        The session then holds `token`; `confirm` appends ids of the draft without computing.
+
+        Args:
+            token: an id.
+            draft: int32 [n]; n + 1 is at most `max_lookahead`.
+
+        Returns:
+            float32 [n + 1, V]: logits after the token, and after each id of the draft.
+
+        Raises:
+            CacheFullError, ConfigError, EngineError: as in `feed`.
+        """
+        new = self._checked(np.concatenate([np.array([token], np.int32), draft]))
+        self._require_room(new.size, held=self._length)
+        sizes = self._spec.score_sizes
+        size = new.size if sizes[0] == 0 else min(s for s in sizes if s >= new.size)
+        logits = self._run(self._engine.score, new, size)[: new.size]
+        self._ahead = self._length
+        self._length -= draft.size
+        return logits
+
+    def confirm(self, token: int) -> bool:
+        """Append an id if it is the next one of the draft that `look_ahead` computed."""
+        if self._length >= self._ahead or self._ids[self._length] != token:
+            return False
+        self._length += 1
+        return True
+
     def sync(self, ids: Sequence[int] | Int32Array) -> Float32Array:
         """Make the cache hold exactly `ids`, feeding only what follows the longest common prefix.
 
@@ -148,6 +188,7 @@ class Session:
                 held=self._length,
             )
         self._length = int(n)
+        self._ahead = 0
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -185,6 +226,7 @@ class Session:
         position[0] = self._length
         valid_length = np.zeros(rows, np.int32)
         valid_length[0] = new.size
+        self._ahead = 0
         started = time.perf_counter()
         try:
             logits = call(input_ids, position, valid_length, self._cache)

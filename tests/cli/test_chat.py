@@ -19,7 +19,13 @@ from tests.cli.terminal import PASTE_OFF, Terminal
 
 
 def generation(**changes):
-    values = {"max_new_tokens": 40, "stop": (), "overflow": "error", "sampling": {}} | changes
+    values = {
+        "max_new_tokens": 40,
+        "stop": (),
+        "overflow": "error",
+        "speculate": "auto",
+        "sampling": {},
+    } | changes
     return GenerationChoice(**values)
 
 
