@@ -173,10 +173,9 @@ class Lookahead:
         if self._rows is not None and self._session.confirm(token):
             self._used += 1
             self.held += 1
-            if self._used < len(self._rows) - 1:
-                return self._rows[self._used]
             logits: Float32Array = self._rows[self._used]
-            self._settle()
+            if self._used == len(self._rows) - 1:
+                self._settle()
             return logits
         self._settle()
         session = self._session
