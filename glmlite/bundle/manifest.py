@@ -32,7 +32,12 @@ class TokenizerEntry:
 
 @dataclasses.dataclass(frozen=True)
 class GraphEntry:
-    """One graph: its phase, T, S and B, its file, and the names of inputs and outputs in order."""
+    """One graph: its phase, T, S and B, its file, and the names of inputs and outputs in order.
+
+    An ONNX graph is dynamic: `tokens` 0 is any T, `cache_length` the largest S that it takes,
+    `batch_size` the B that an engine runs; one file may serve several phases. `flavor` is "ort"
+    (operators of ONNX Runtime) or "standard", and None for MindIR.
+    """
 
     phase: Phase
     tokens: int
@@ -43,6 +48,7 @@ class GraphEntry:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     mindir_version: int | None = None
+    flavor: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +137,9 @@ class Manifest:
         for slot in ("accuracy", "accuracy_report"):
             if data[slot] is None:  # optional; readers that do not know it need not meet it
                 del data[slot]
+        for graph in data["graphs"]:
+            if graph["flavor"] is None:
+                del graph["flavor"]
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod

@@ -20,8 +20,8 @@ from glmlite.bundle.manifest import (
 )
 from glmlite.bundle.store import check_output, describe_files, publish, staging
 from glmlite.errors import ExportError
+from glmlite.exporter.backends import Backend, choose_backend
 from glmlite.exporter.config import ExportConfig, load_config
-from glmlite.exporter.graphs import export_mindir
 from glmlite.exporter.plan import ExportPlan, make_plan
 from glmlite.exporter.proof import prove
 from glmlite.exporter.weights import (
@@ -34,7 +34,6 @@ from glmlite.exporter.weights import (
 )
 from glmlite.i18n import _
 from glmlite.progress import NoProgress, Progress
-from glmlite.runtime.engines.interpreter import Interpreter, find_toolchain
 
 TOKENIZER = "tokenizer.model"
 
@@ -60,7 +59,8 @@ def run_export(
 
     Args:
         config: a recipe: its file, its name, its contents, or an `ExportConfig`.
-        toolchain: interpreter that has MindSpore; None: `GLMLITE_TOOLCHAIN`, else this one.
+        toolchain: interpreter that has MindSpore, for MindIR; None: `GLMLITE_TOOLCHAIN`, else
+            this one.
         progress: told of every stage.
         overrides: dotted key -> value, e.g. {"export.cache_length": 512}.
         overwrite: replace a bundle that is at `export.output` already.
@@ -79,18 +79,11 @@ def run_export(
     plan = make_plan(config)
     for note in plan.checkpoint.notes():
         progress.stage(note)
-    interpreter = find_toolchain(toolchain)
-    if interpreter.mindspore is None:
-        raise ExportError(
-            "MindIR export needs MindSpore, and {python} does not have it.",
-            hint="pip install 'glmlite[mindspore]', or name an interpreter that has it: "
-            "--toolchain .toolchain/bin/python (made by `make toolchain`).",
-            python=interpreter.python,
-        )
+    backend = choose_backend(config.export, toolchain)
     try:
         with staging(output, overwrite) as folder:
-            _check_space(folder, plan)
-            manifest = _fill(folder, plan, interpreter, progress)
+            _check_space(folder, plan, backend)
+            manifest = _fill(folder, plan, backend, progress)
             publish(folder, manifest.to_json(), output)
     except OSError as error:
         raise ExportError(
@@ -104,9 +97,8 @@ def run_export(
     return ExportReport(output, manifest, time.monotonic() - started)
 
 
-def _check_space(folder: Path, plan: ExportPlan) -> None:
-    """MindSpore writes the weights a second time before they are dropped."""
-    needed = 2 * weights_bytes(plan.model, plan.dtype)
+def _check_space(folder: Path, plan: ExportPlan, backend: Backend) -> None:
+    needed = backend.space * weights_bytes(plan.model, plan.dtype)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ExportError(
@@ -118,16 +110,16 @@ def _check_space(folder: Path, plan: ExportPlan) -> None:
         )
 
 
-def _fill(folder: Path, plan: ExportPlan, interpreter: Interpreter, progress: Progress) -> Manifest:
+def _fill(folder: Path, plan: ExportPlan, backend: Backend, progress: Progress) -> Manifest:
     """Put everything but the manifest into the staging folder, prove it, and describe it."""
     size = weights_bytes(plan.model, plan.dtype)
     progress.stage(_("Writing the weights"), size, "B")
     write_weights(plan.checkpoint, plan.model, plan.dtype, folder / WEIGHTS, progress)
     tokenizer = _add_tokenizer(folder, plan)
     write_prefix(plan.prefix, folder)
-    graphs = export_mindir(folder, plan, interpreter, progress)
-    parity = prove(folder, plan, graphs, interpreter, progress)
-    return describe(folder, plan, graphs, parity, tokenizer, interpreter, progress)
+    graphs = backend.export(folder, plan, progress)
+    parity = prove(folder, plan, graphs, backend, progress)
+    return describe(folder, plan, graphs, parity, tokenizer, backend, progress)
 
 
 def _add_tokenizer(folder: Path, plan: ExportPlan) -> TokenizerEntry | None:
@@ -143,7 +135,7 @@ def describe(
     graphs: tuple[GraphEntry, ...],
     parity: tuple[ParityEntry, ...],
     tokenizer: TokenizerEntry | None,
-    interpreter: Interpreter,
+    backend: Backend,
     progress: Progress,
 ) -> Manifest:
     """The manifest of a staged bundle; hashes every file."""
@@ -164,10 +156,6 @@ def describe(
         prefix_length=plan.prefix_length,
         prefix_cache=PREFIX_CACHE if plan.prefix_length else None,
         parity=parity,
-        producer={
-            "glmlite": glmlite.__version__,
-            "mindspore": interpreter.mindspore or "",
-            "python": interpreter.version,
-        },
+        producer={"glmlite": glmlite.__version__, **backend.producer()},
         checkpoint=plan.checkpoint.fingerprint(),
     )

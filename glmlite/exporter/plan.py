@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from glmlite.checkpoint import open_checkpoint
 from glmlite.checkpoint.adapters import AdaptedCheckpoint, adapt
 from glmlite.checkpoint.prefix import Prefix
 from glmlite.errors import ConfigError
-from glmlite.exporter.config import Dtype, ExportConfig, ExportSection
+from glmlite.exporter.config import Dtype, ExportConfig, ExportSection, Flavor, Format
 from glmlite.exporter.resolve import resolve_model
 from glmlite.model.config import Family, ModelConfig
 from glmlite.text import Tokenizer, check_tokenizer
+
+_SCORE_TOKENS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +28,8 @@ class ExportPlan:
         prefix: P-Tuning keys and values per layer, or None.
         dtype: of weights, cache and matrix products.
         graphs: phase, tokens, cache_length and batch_size of each graph.
+        format: of the graphs. flavor: of ONNX graphs, else None.
+        chunks: phase -> the T that the proof feeds to graphs of any T.
         parity_layers: layers to compare with the reference; 0 for none.
     """
 
@@ -36,6 +41,9 @@ class ExportPlan:
     dtype: Dtype
     graphs: tuple[dict[str, Any], ...]
     parity_layers: int
+    format: Format = "mindir"
+    flavor: Flavor | None = None
+    chunks: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def prefix_length(self) -> int:
@@ -59,12 +67,6 @@ def make_plan(config: ExportConfig) -> ExportPlan:
         GlmliteError: of the kind that fits: the recipe, the checkpoint or the tokenizer.
     """
     section, export = config.model, config.export
-    if export.format != "mindir":
-        raise ConfigError(
-            "export.format is {found}; this glmlite exports mindir only.",
-            hint="Export MindIR for now: --set export.format=mindir",
-            found=export.format,
-        )
     checkpoint = open_checkpoint(section.checkpoint)
     resolved = resolve_model(section, checkpoint.raw_config)
     model = resolved.config
@@ -87,6 +89,9 @@ def make_plan(config: ExportConfig) -> ExportPlan:
         dtype=section.dtype,
         graphs=plan_graphs(export),
         parity_layers=min(layers, model.num_layers),
+        format=export.format,
+        flavor=export.flavor,
+        chunks=plan_chunks(export),
     )
 
 
@@ -106,7 +111,20 @@ def _check_prefix_fits(prefix_length: int, export: ExportSection) -> None:
 
 
 def plan_graphs(export: ExportSection) -> tuple[dict[str, Any], ...]:
-    """Every graph of a bundle: for each cache length the prefill sizes, decode, and score."""
+    """Every graph of a bundle: for each cache length the prefill sizes, decode, and score.
+
+    ONNX graphs are dynamic, so there is one for each phase, with any T (0) and S up to the largest.
+    """
+    if export.format == "onnx":
+        return tuple(
+            {
+                "phase": phase,
+                "tokens": tokens,
+                "cache_length": max(export.cache_length),
+                "batch_size": export.batch_size,
+            }
+            for phase, tokens in (("prefill", 0), ("decode", 1), ("score", 0))
+        )
     phases = [("prefill", tokens) for tokens in export.prefill_tokens if tokens > 1]
     phases.append(("decode", 1))
     if export.score_tokens:
@@ -121,3 +139,9 @@ def plan_graphs(export: ExportSection) -> tuple[dict[str, Any], ...]:
         for length in export.cache_length
         for phase, tokens in phases
     )
+
+
+def plan_chunks(export: ExportSection) -> dict[str, tuple[int, ...]]:
+    """Phase -> T of the chunks that prove a dynamic graph."""
+    score = export.score_tokens or min(_SCORE_TOKENS, *export.cache_length)
+    return {"prefill": export.prefill_tokens, "score": (score,)}
