@@ -92,9 +92,9 @@ def _from_yaml(path: Path) -> dict[str, Any]:
     """seq_length and the generation settings of a MindFormers YAML; {} for anything else."""
     if path.suffix not in (".yaml", ".yml"):
         return {}
-    from glmlite.exporter.yaml_file import read_yaml
+    from glmlite.exporter.includes import read_with_includes
 
-    model = read_yaml(path).get("model")
+    model = read_with_includes(path).get("model")
     section = model.get("model_config") if isinstance(model, Mapping) else None
     if not isinstance(section, Mapping):
         return {}

@@ -96,10 +96,10 @@ def _places(name: str) -> Iterator[Path]:
 
 
 def _yaml_places(path: Path) -> Iterator[Path]:
+    from glmlite.exporter.includes import read_with_includes
     from glmlite.exporter.mindformers_yaml import output_folder
-    from glmlite.exporter.yaml_file import read_yaml
 
-    data = read_yaml(path)
+    data = read_with_includes(path)
 
     def text(*keys: str) -> str:
         value: object = data

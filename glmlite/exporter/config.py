@@ -157,10 +157,10 @@ def load_config(
     if isinstance(recipe, Mapping):
         file, data = _("recipe"), dict(recipe)
     else:
-        from glmlite.exporter.yaml_file import read_yaml
+        from glmlite.exporter.includes import read_with_includes
 
         path = find_recipe("export_configs", recipe)
-        file, data = path.name, read_yaml(path)
+        file, data = path.name, read_with_includes(path)
     sizes: StandIn | None = None
     remarks: tuple[str, ...] = ()
     if is_mindformers(data):

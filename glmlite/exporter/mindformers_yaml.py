@@ -61,12 +61,6 @@ def translate(data: Mapping[Any, Any], file: str, told: Mapping[str, Any]) -> Tr
         ConfigError: a contradiction, or a value that cannot be used; names the key.
     """
     data = _cleaned(data)
-    if "base_config" in data:
-        raise ConfigError(
-            "{file}: base_config includes other files; glmlite reads single files only.",
-            hint="Copy what this file changes into the file that it includes.",
-            file=file,
-        )
     told_model = told.get("model") or {}
     section = _section(data, "model", file).get("model_config") or {}
     if not isinstance(section, Mapping):

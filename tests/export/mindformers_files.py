@@ -1,6 +1,7 @@
 """Export YAMLs in MindFormers' terms for the demo model, written for the tests.
 
-`EXPORT_08` has what a file of 0.8 has; `EXPORT_10` the many sections that one of 1.0 carries along.
+`EXPORT_08` has every key of configs/glm2/export_glm2_6b.yaml of 0.8; `EXPORT_10` those of
+configs/glm3/export_glm3_6b_pa.yaml of 1.0, with the many sections that such a file carries along.
 """
 
 from __future__ import annotations
@@ -40,15 +41,25 @@ model:
     batch_size: 1
     seq_length: 96
 {SIZES}    hidden_dropout: 0.0
+    attention_dropout: 0.0
+    bias_dropout_fusion: True
+    apply_residual_connection_post_layernorm: False
+    apply_query_key_layer_scaling: True
+    attention_softmax_in_fp32: True
+    fp32_residual_connection: False
     quantization_bit: 0
     pre_seq_len: 0
+    prefix_projection: False
     param_init_type: "float32"
     compute_dtype: "float32"
     layernorm_compute_type: "float32"
     use_past: True
     eos_token_id: 2
+    pad_token_id: 0
+    repetition_penalty: 1.0
     max_decode_length: 64
     is_sample_acceleration: False
+    top_k: 1
     top_p: 0.7
     do_sample: True
     checkpoint_name_or_path: "weights/*.safetensors"
@@ -60,14 +71,34 @@ trainer:
 """
 
 EXPORT_10 = (
-    "seed: 0\nrun_mode: 'train'\noutput_dir: './output'\nload_checkpoint: ''\n"
-    'context:\n  device_target: "Ascend"\n  device_id: 0\n'
+    """\
+seed: 0
+run_mode: 'train'
+output_dir: './output'
+load_checkpoint: ''
+src_strategy_path_or_dir: ''
+auto_trans_ckpt: False
+only_save_strategy: False
+resume_training: False
+context:
+  mode: 0
+  device_target: "Ascend"
+  enable_graph_kernel: False
+  graph_kernel_flags: "--disable_expand_ops=Softmax,Dropout --reduce_fuse_depth=8"
+  max_call_depth: 10000
+  max_device_memory: "59GB"
+  save_graphs: False
+  device_id: 0
+remote_save_url: "Please input obs url on AICC platform."
+"""
     + EXPORT_08.replace(
         "    use_past: True\n", "    use_past: True\n    pre_seq_len_: None\n"
     ).replace(
         "    do_sample: True\n",
         "    do_sample: True\n    rope_ratio: 1\n    use_flash_attention: False\n"
-        "    no_recompute_layers: None\n    use_paged_attention: True\n    block_size: 16\n"
+        "    no_recompute_layers: None\n    use_prompt_flash_attention: True\n"
+        "    use_incre_flash_attention: False\n    use_kvcache_op: False\n"
+        "    is_flexible_shape: False\n    use_paged_attention: True\n    block_size: 16\n"
         "    num_blocks: 224\n    is_dynamic: True\n",
     )
     + """\
@@ -84,15 +115,62 @@ train_dataset: &train_dataset
     type: ChatGLM2Tokenizer
 train_dataset_task:
   dataset_config: *train_dataset
+eval_dataset: &eval_dataset
+  batch_size: 8
+  tokenizer:
+    type: ChatGLM2Tokenizer
+eval_dataset_task:
+  dataset_config: *eval_dataset
+do_eval: False
+eval_step_interval: 500
+eval_epoch_interval: -1
+metric:
+  type: ADGENMetric
 runner_config:
   epochs: 1
+  sink_size: 4
+runner_wrapper:
+  type: MFTrainOneStepCell
+  scale_sense:
+    loss_scale_value: 65536
 lr_schedule:
+  type: polynomial
   learning_rate: 5.e-5
+  lr_end: 1.e-6
+layer_scale: False
+layer_decay: 0.65
+optimizer:
+  type: FP32StateAdamWeightDecay
+  eps: 1.e-8
+lr_scale: False
+lr_scale_factor: 256
 use_parallel: False
+parallel:
+  parallel_mode: 1
+  strategy_ckpt_config:
+    save_file: "./ckpt_strategy.ckpt"
 parallel_config:
   model_parallel: 1
+  vocab_emb_dp: True
+micro_batch_interleave_num: 1
+moe_config:
+  expert_num: 1
+recompute_config:
+  recompute: True
+auto_tune: False
+filepath_prefix: './autotune'
+autotune_per_step: 10
+profile: False
+profile_start_step: 1
+profile_stop_step: 10
+init_start_profile: True
+profile_communication: True
+profile_memory: True
 callbacks:
   - type: MFLossMonitor
+eval_callbacks:
+  - type: ObsMonitor
+    keep_last: False
 """
 )
 

@@ -102,7 +102,6 @@ def test_overrides_win_and_nothing_is_asked_of_the_file_then(workspace):
         ("weights/*.safetensors", "weights/*", "fits 2 files"),
         ("weights/*.safetensors", "/path/to/your/*.ckpt", "fits 0 files"),
         ("load_checkpoint: ''", "load_checkpoint: 'other/model.ckpt'", "Say which is meant"),
-        ("seed: 0", "base_config: ['a.yaml']", "base_config"),
         ("    do_sample: True", "    pet_config: {pet_type: adalora}\n", "lora | ptuning2"),
     ],
 )
