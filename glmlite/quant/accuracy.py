@@ -1,143 +1,234 @@
 """What quantization costs: the same text through both sets of weights, side by side, in NumPy.
 
 The text's ids are cut into windows, each behind `[gMASK] sop` as every GLM prompt is. Every id of
-the text is predicted once, from what stands before it in its window. Both networks advance layer by
-layer with one layer's weights each in memory, so that it works for 6B on a laptop. Activations are
-float32: this measures the weights' rounding alone.
+the text is predicted once, from what stands before it in its window. All networks advance layer by
+layer with one layer's weights of two of them in memory, so that it works for 6B on a laptop.
+Computation is float32; where an engine rounds what enters its matrices, so does this.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glmlite.bundle.accuracy import AccuracyEntry
+from glmlite.bundle.accuracy import WORST_TENSORS, AccuracyEntry, TensorAccuracy
 from glmlite.checkpoint import WeightSource
 from glmlite.checkpoint.prefix import Prefix
+from glmlite.errors import AccuracyError
 from glmlite.i18n import _
 from glmlite.model import reference
 from glmlite.model.config import ModelConfig
-from glmlite.model.parameters import FINAL_NORM, OUTPUT
+from glmlite.model.layer import DENSE, DOWN, QKV, UP, LayerWeights
+from glmlite.model.parameters import EMBEDDING, OUTPUT, layer_prefix
 from glmlite.progress import Progress
+from glmlite.quant.activations import Rounding, in_words, rounder
+from glmlite.quant.calibration import statistics
+from glmlite.quant.divergence import Comparison
 from glmlite.quant.sample import Sample
+from glmlite.quant.tensor_errors import (
+    SAMPLED,
+    MatrixInput,
+    Smoothing,
+    TensorReport,
+    compare_matrices,
+    row_errors,
+)
 
 Float32Array = NDArray[np.float32]
 
-# Rows of logits at a time: two float32 [64, 65024] arrays take 33 MB.
+# Rows of logits at a time: a float64 [64, 65024] array takes 33 MB.
 _ROWS = 64
 
 
-@dataclasses.dataclass
-class Comparison:
-    """Running sums over predicted tokens; divergences and losses in nats."""
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """Quantized weights to be measured.
 
-    tokens: int = 0
-    agreeing: int = 0
-    loss: float = 0.0
-    loss_before: float = 0.0
-    divergence: float = 0.0
-    largest: float = 0.0
+    Attributes:
+        name: the recipe's, for tables.
+        source: the weights, dequantized as they are read; smoothing is not undone.
+        rounding: of what enters each matrix; see `activations.rounding_of`.
+        smoothing: that matrices went through.
+        schemes: matrix name -> how it is stored, in words.
+        bytes: that the weights take; None where nobody knows.
+    """
 
-    def add(self, before: Float32Array, after: Float32Array, targets: NDArray[np.int64]) -> None:
-        """Count rows of logits.
-
-        Args:
-            before: float32 [n, V] of the float weights.
-            after: the same of the quantized ones.
-            targets: [n], the ids that came next.
-        """
-        p, q = log_softmax(before), log_softmax(after)
-        rows = np.arange(len(targets))
-        divergence = np.maximum((np.exp(p) * (p - q)).sum(axis=-1), 0.0)
-        self.tokens += len(targets)
-        self.agreeing += int((before.argmax(axis=-1) == after.argmax(axis=-1)).sum())
-        self.loss_before -= float(p[rows, targets].sum())
-        self.loss -= float(q[rows, targets].sum())
-        self.divergence += float(divergence.sum())
-        self.largest = max(self.largest, float(divergence.max()))
-
-    def to_entry(self, text: str, window: int) -> AccuracyEntry:
-        """The manifest's record."""
-        return AccuracyEntry(
-            text=text,
-            tokens=self.tokens,
-            window=window,
-            perplexity_before=_exp(self.loss_before / self.tokens),
-            perplexity=_exp(self.loss / self.tokens),
-            kl_mean=self.divergence / self.tokens,
-            kl_max=self.largest,
-            top1=self.agreeing / self.tokens,
-        )
+    name: str
+    source: WeightSource
+    rounding: Mapping[str, Rounding] = dataclasses.field(default_factory=dict)
+    smoothing: Mapping[str, Smoothing] = dataclasses.field(default_factory=dict)
+    schemes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    bytes: int | None = None
 
 
-def _exp(loss: float) -> float:
-    """e^loss, finite: JSON knows no infinity."""
-    return math.exp(min(loss, 700.0))
+@dataclasses.dataclass(frozen=True)
+class AccuracyReport:
+    """Everything that was measured of one candidate.
 
+    Attributes:
+        name: the candidate's. bytes: the same.
+        entry: what the manifest keeps.
+        tensors: every matrix, in the order of computing.
+    """
 
-def log_softmax(logits: Float32Array) -> NDArray[np.float64]:
-    """Logarithms of the probabilities over the last axis, float64."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return shifted
+    name: str
+    bytes: int | None
+    entry: AccuracyEntry
+    tensors: tuple[TensorReport, ...]
 
 
 def measure(
     config: ModelConfig,
     before: WeightSource,
-    after: WeightSource,
+    candidates: Sequence[Candidate],
     sample: Sample,
     progress: Progress,
     prefix: Prefix | None = None,
-) -> AccuracyEntry:
-    """Compare two sets of weights of one network.
+) -> list[AccuracyReport]:
+    """Compare sets of quantized weights with the float ones of one network.
 
     Args:
         config: the network.
-        before: the float weights.
-        after: the quantized ones, dequantized as they are read.
+        before: the float weights, a bundle's or a checkpoint's.
+        candidates: the quantized ones.
         sample: the text's ids in windows.
-        progress: gets one stage with one step a layer, and one for the output layer.
-        prefix: P-Tuning keys and values per layer, the same for both.
+        progress: gets one stage with one step for a layer of a network, and one for the output
+            layer of each.
+        prefix: P-Tuning keys and values per layer, the same for all.
+
+    Returns:
+        A report for each candidate, in order.
+
+    Raises:
+        CheckpointError: the float network overflows, or a weight cannot be read.
+        AccuracyError: a quantized network overflows.
     """
-    progress.stage(_("Measuring the accuracy"), config.num_layers + 1, _("layers"))
-    states = _side_by_side(config, before, after, sample.windows, prefix)
-    final = next(states)
-    for final in states:  # noqa: B007 - the last pair is what counts
-        progress.advance()
-    normed = [
-        reference.rms_norm(hidden, reference.read_weight(source, FINAL_NORM), config.norm_eps)
-        for hidden, source in zip(final, (before, after), strict=True)
-    ]
-    outputs = [reference.read_weight(source, OUTPUT) for source in (before, after)]
+    steps = (config.num_layers + 1) * (len(candidates) + 1)
+    progress.stage(_("Measuring the accuracy"), steps, _("layers"))
+    passage = reference.Passage.of(config, sample.windows, prefix)
     rows, targets = _predictions(sample)
-    comparison = Comparison()
-    for start in range(0, len(rows), _ROWS):
-        part = rows[start : start + _ROWS]
-        logits = [x[part] @ w.T for x, w in zip(normed, outputs, strict=True)]
-        comparison.add(logits[0], logits[1], targets[start : start + _ROWS])
+    hidden = _embed(before, passage)
+    runs = [_Run(candidate, _embed(candidate.source, passage)) for candidate in candidates]
+    for run in runs:
+        run.note_layer(hidden, rows)
+    inputs = _Inputs(rows)
+    for layer in range(config.num_layers):
+        weights = reference.read_layer(config, before, layer)
+        hidden = passage.layer(layer, weights, hidden, inputs)
+        progress.advance()
+        for run in runs:
+            quantized = reference.read_layer(config, run.candidate.source, layer)
+            run.hidden = passage.layer(layer, quantized, run.hidden, run.observe)
+            run.compare_layer(layer, weights, quantized, inputs)
+            run.note_layer(hidden, rows)
+            progress.advance()
+    x = reference.output_input(config, before, hidden, observe=inputs)
+    output = reference.read_weight(before, OUTPUT)
+    logits = x[rows] @ output.T
     progress.advance()
-    return comparison.to_entry(sample.label, sample.window)
+    for run in runs:
+        source = run.candidate.source
+        after = reference.read_weight(source, OUTPUT)
+        run.compare(OUTPUT, output, after, inputs)
+        x = reference.output_input(config, source, run.hidden, observe=run.observe)
+        found = x[rows] @ after.T
+        for start in range(0, len(rows), _ROWS):
+            part = slice(start, start + _ROWS)
+            run.comparison.add(logits[part], found[part], targets[part])
+        progress.advance()
+    return [run.report(sample) for run in runs]
 
 
-def _side_by_side(
-    config: ModelConfig,
-    before: WeightSource,
-    after: WeightSource,
-    windows: Sequence[Sequence[int]],
-    prefix: Prefix | None,
-) -> Iterator[tuple[Float32Array, Float32Array]]:
-    """Hidden states of both networks after the embedding and after each layer."""
-    return zip(
-        reference.hidden_states(config, before, windows, prefix=prefix),
-        reference.hidden_states(config, after, windows, prefix=prefix),
-        strict=True,
-    )
+class _Inputs:
+    """Notes what enters each matrix of the float network, until the next layer's do."""
+
+    def __init__(self, rows: NDArray[np.int64]) -> None:
+        # Evenly spaced among those that predict something.
+        self._rows = rows[np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).astype(np.int64)]
+        self.seen: dict[str, MatrixInput] = {}
+
+    def __call__(self, name: str, x: Float32Array) -> None:
+        self.seen[name] = MatrixInput(x[self._rows], statistics(x, name))
+
+
+class _Run:
+    """One candidate on its way through the layers."""
+
+    def __init__(self, candidate: Candidate, hidden: Float32Array) -> None:
+        self.candidate, self.hidden = candidate, hidden
+        self.observe = rounder(candidate.rounding)
+        self.comparison = Comparison()
+        self._layers: list[float] = []
+        self._tensors: list[TensorReport] = []
+
+    def note_layer(self, hidden: Float32Array, rows: NDArray[np.int64]) -> None:
+        """Compare the hidden states with those of the float network."""
+        error = float(row_errors(hidden[rows], self.hidden[rows]).mean())
+        if not np.isfinite(error):
+            raise AccuracyError(
+                "{recipe}: the quantized network overflows after layer {layer}.",
+                hint="Leave the matrices of this layer in float, or take another recipe.",
+                recipe=self.candidate.name,
+                layer=len(self._layers),
+            )
+        self._layers.append(error)
+
+    def compare_layer(
+        self, layer: int, before: LayerWeights, after: LayerWeights, inputs: _Inputs
+    ) -> None:
+        """Compare the four matrices of a layer."""
+        at = layer_prefix(layer)
+        self.compare(at + QKV, before.qkv, after.qkv, inputs)
+        self.compare(at + DENSE, before.dense, after.dense, inputs)
+        self.compare(at + UP, before.up, after.up, inputs)
+        self.compare(at + DOWN, before.down, after.down, inputs)
+
+    def compare(
+        self, name: str, before: Float32Array, after: Float32Array, inputs: _Inputs
+    ) -> None:
+        """Compare one matrix."""
+        candidate = self.candidate
+        self._tensors.append(
+            compare_matrices(
+                before,
+                after,
+                inputs.seen[name],
+                name=name,
+                scheme=candidate.schemes.get(name, ""),
+                rounding=candidate.rounding.get(name),
+                smoothing=candidate.smoothing.get(name, Smoothing()),
+            )
+        )
+
+    def report(self, sample: Sample) -> AccuracyReport:
+        """All that was found."""
+        worst = sorted(
+            (t for t in self._tensors if t.is_quantized), key=lambda t: t.output_error, reverse=True
+        )
+        entry = dataclasses.replace(
+            self.comparison.to_entry(sample.label, sample.window),
+            activations=in_words(self.candidate.rounding),
+            layers=tuple(_short(error) for error in self._layers),
+            tensors=tuple(
+                TensorAccuracy(t.name, _short(t.weight_error), _short(t.output_error))
+                for t in worst[:WORST_TENSORS]
+            ),
+        )
+        return AccuracyReport(
+            self.candidate.name, self.candidate.bytes, entry, tuple(self._tensors)
+        )
+
+
+def _short(number: float) -> float:
+    """Four digits: more say nothing, and a manifest is read by people."""
+    return float(f"{number:.4g}")
+
+
+def _embed(source: WeightSource, passage: reference.Passage) -> Float32Array:
+    return reference.read_weight(source, EMBEDDING)[passage.ids]
 
 
 def _predictions(sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from glmlite.errors import ExportError
 from glmlite.exporter.weights import INDEX, WEIGHTS
 from glmlite.i18n import _
 from glmlite.progress import NoProgress, Progress
-from glmlite.quant.accuracy import measure
+from glmlite.quant.accuracy import Candidate, measure
 from glmlite.quant.conversion import convert_graphs
 from glmlite.quant.converter import find_converter
 from glmlite.quant.job import Job
@@ -60,14 +60,15 @@ def measure_only(job: Job, progress: Progress | None = None) -> AccuracyEntry:
     progress = progress or NoProgress()
     weights = job.bundle.weights()
     try:
-        return measure(
+        (report,) = measure(
             job.bundle.manifest.model,
             weights,
-            QuantizedSource(weights, job.names),
+            [Candidate(job.recipe.name, QuantizedSource(weights, job.names))],
             job.sample(),
             progress,
             job.bundle.prefix_cache(),
         )
+        return report.entry
     finally:
         progress.done()
 
@@ -178,10 +179,10 @@ def _portable(job: Job, folder: Path, progress: Progress) -> _Made:
 def _describe(job: Job, folder: Path, made: _Made, sample: Sample, progress: Progress) -> Manifest:
     """Measure the accuracy, hash every file, and write it all down."""
     old = job.bundle.manifest
-    accuracy = measure(
+    (report,) = measure(
         old.model,
         job.bundle.weights(),
-        BundleWeights(folder / WEIGHTS / INDEX),
+        [Candidate(job.recipe.name, BundleWeights(folder / WEIGHTS / INDEX))],
         sample,
         progress,
         job.bundle.prefix_cache(),
@@ -205,5 +206,5 @@ def _describe(job: Job, folder: Path, made: _Made, sample: Sample, progress: Pro
             "recipe": job.recipe.name,
             **made.producer,
         },
-        accuracy=accuracy,
+        accuracy=report.entry,
     )

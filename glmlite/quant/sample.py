@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 WINDOW = 256
 MAX_TOKENS = 2048
+MIN_TOKENS = 16
 _MAX_BYTES = 16 << 20
 _SEED = 20231027
+_DRAWN = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,53 +31,94 @@ class Sample:
         label: where they come from, for the report.
         windows: ids, each beginning with `given` ids that are not predicted.
         given: 2 for `[gMASK] sop`.
+        is_text: False for random ids, whose perplexity says nothing.
     """
 
     label: str
     windows: tuple[list[int], ...]
     given: int
+    is_text: bool = True
 
     @property
     def window(self) -> int:
         """Ids of the longest window."""
         return max(len(window) for window in self.windows)
 
+    def split(self) -> tuple[Sample, Sample]:
+        """Every second window from the first on, and the others: to measure on, to calibrate with.
 
-def cut(label: str, ids: list[int], head: list[int], window: int = WINDOW) -> Sample:
-    """Windows that together hold the first `MAX_TOKENS` of `ids` once, each behind `head`."""
-    ids = ids[:MAX_TOKENS]
+        What a method was tuned on flatters it, so one text serves both only in this way. A single
+        window is given twice.
+        """
+        others = self.windows[1::2] or self.windows
+        return (
+            dataclasses.replace(self, windows=self.windows[::2]),
+            dataclasses.replace(self, windows=others),
+        )
+
+
+def cut(
+    label: str, ids: list[int], head: list[int], window: int = WINDOW, tokens: int = MAX_TOKENS
+) -> Sample:
+    """Windows that together hold the first `tokens` of `ids` once, each behind `head`."""
+    ids = ids[:tokens]
     size = max(1, window - len(head))
     windows = tuple(head + ids[start : start + size] for start in range(0, len(ids), size))
     return Sample(label, windows, len(head))
 
 
-def make_sample(bundle: Bundle, text: Path | None) -> Sample:
-    """The user's text, else the demo's corpus, else (without a tokenizer) seeded random ids.
-
-    Raises:
-        ConfigError: the text cannot be read, is too short, or there is no tokenizer for it.
-    """
-    if bundle.tokenizer_path is None:
-        if text is not None:
-            raise ConfigError(
-                "The bundle has no tokenizer, so a text cannot be measured.",
-                hint="Leave --text out: random ids are taken then.",
-            )
-        vocabulary = bundle.manifest.model.vocab_size
-        drawn = np.random.default_rng(_SEED).integers(0, vocabulary, 512).tolist()
-        return cut(_("random ids"), drawn[1:], drawn[:1])
+def make_sample(bundle: Bundle, text: Path | None, tokens: int = MAX_TOKENS) -> Sample:
+    """`text_sample` with a bundle's tokenizer."""
     from glmlite.text import Tokenizer
 
-    tokenizer = Tokenizer(bundle.tokenizer_path, bundle.manifest.family)
+    path, manifest = bundle.tokenizer_path, bundle.manifest
+    tokenizer = Tokenizer(path, manifest.family) if path else None
+    return text_sample(tokenizer, manifest.model.vocab_size, text, tokens)
+
+
+def text_sample(
+    tokenizer: Tokenizer | None, vocab_size: int, text: Path | None, tokens: int = MAX_TOKENS
+) -> Sample:
+    """The user's text, else the demo's corpus, else (without a tokenizer) seeded random ids.
+
+    Args:
+        tokenizer: a bundle's or a checkpoint's, or None.
+        vocab_size: of the model.
+        text: a UTF-8 file, or None.
+        tokens: at most so many ids are taken.
+
+    Raises:
+        ConfigError: the text cannot be read or is too short, there is no tokenizer for it, or the
+            tokenizer is another model's.
+    """
+    if tokenizer is None:
+        if text is not None:
+            raise ConfigError(
+                "There is no tokenizer, so a text cannot be measured.",
+                hint="Leave --text out: random ids are taken then.",
+            )
+        drawn = np.random.default_rng(_SEED).integers(0, vocab_size, _DRAWN).tolist()
+        sample = cut(_("random ids"), drawn[1:], drawn[:1], tokens=tokens)
+        return dataclasses.replace(sample, is_text=False)
     label, content = (text.name, read_text(text)) if text else (_("demo corpus"), corpus_text())
     ids = tokenizer.encode(content)
-    if len(ids) < 2:
+    if len(ids) < MIN_TOKENS:
         raise ConfigError(
             "{file} holds {count} tokens; that is too short to measure anything.",
+            hint="Name a text of at least {least} tokens, better of {most}: --text FILE",
             file=label,
             count=len(ids),
+            least=MIN_TOKENS,
+            most=MAX_TOKENS,
         )
-    return cut(label, ids, _head(tokenizer))
+    if max(ids) >= vocab_size:
+        raise ConfigError(
+            "The tokenizer gives id {id}; the model's vocabulary ends before {size}.",
+            hint="The tokenizer belongs to another model.",
+            id=max(ids),
+            size=vocab_size,
+        )
+    return cut(label, ids, _head(tokenizer), tokens=tokens)
 
 
 def _head(tokenizer: Tokenizer) -> list[int]:
@@ -86,18 +129,25 @@ def read_text(path: Path) -> str:
     """A UTF-8 file of at most 16 MiB.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: it is something else, or there is nothing in it.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ConfigError("{file} is larger than 16 MiB.", file=path.name)
-        return path.read_text(encoding="utf-8")
+        content = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError("{file} is no UTF-8 text.", file=path.name) from error
     except OSError as error:
         raise ConfigError(
             "{file} cannot be read: {error}", file=str(path), error=error.strerror or str(error)
         ) from error
+    if not content.strip():
+        raise ConfigError(
+            "{file} is empty; there is nothing to measure on.",
+            hint="Name another text, or leave --text out to take the demo's corpus.",
+            file=path.name,
+        )
+    return content
 
 
 def corpus_text() -> str:

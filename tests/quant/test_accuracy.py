@@ -10,15 +10,23 @@ import pytest
 from glmlite.bundle import Bundle
 from glmlite.bundle.accuracy import AccuracyEntry, TensorAccuracy
 from glmlite.bundle.manifest import Manifest
-from glmlite.errors import BundleError, ConfigError
-from glmlite.model.reference import forward
+from glmlite.errors import AccuracyError, BundleError, ConfigError
+from glmlite.model.config import from_huggingface
+from glmlite.model.parameters import EMBEDDING, OUTPUT
 from glmlite.progress import NoProgress
-from glmlite.quant.accuracy import Comparison, log_softmax, measure
+from glmlite.quant.accuracy import Candidate, measure
+from glmlite.quant.activations import Rounding
+from glmlite.quant.bar import check_bar, require_text
+from glmlite.quant.divergence import Comparison, log_softmax
 from glmlite.quant.job import Job, QuantizeOptions
 from glmlite.quant.pipeline import measure_only
-from glmlite.quant.sample import WINDOW, Sample, cut, make_sample
-from glmlite.quant.weights import QuantizedSource
+from glmlite.quant.sample import WINDOW, Sample, cut, make_sample, text_sample
+from glmlite.quant.tensor_errors import Smoothing
+from glmlite.text import Tokenizer
 from tests.cli.conftest import write_bundle
+from tests.fixtures import drawing
+from tests.fixtures.models import MODELS
+from tests.oracle import forward64
 
 
 @pytest.fixture(scope="module")
@@ -26,39 +34,178 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return Bundle.open(write_bundle(tmp_path_factory.mktemp("accuracy") / "demo"))
 
 
-def test_each_number_from_whole_logits_in_float64(demo: Bundle) -> None:
-    model, weights = demo.manifest.model, demo.weights()
-    names = [n for n, shape in weights.shapes().items() if len(shape) == 2 and "embed" not in n]
-    quantized = QuantizedSource(weights, names)
-    rng = np.random.default_rng(0)
-    sample = cut("x", rng.integers(0, model.vocab_size, 150).tolist(), [7, 8], window=64)
+class Tensors(dict[str, np.ndarray]):
+    """Arrays by name, as any `WeightSource` gives them."""
+
+    def shapes(self):
+        return {name: tensor.shape for name, tensor in self.items()}
+
+    def read(self, name):
+        return self[name].copy()
+
+
+class Network:
+    """A tiny model, its float weights and rounded ones."""
+
+    def __init__(self, name: str = "glm2") -> None:
+        self.model = MODELS[name]
+        self.config = from_huggingface(self.model.config)
+        self.weights = Tensors(drawing.tensors(self.model))
+        self.matrices = [
+            n for n, s in self.weights.shapes().items() if len(s) == 2 and n != EMBEDDING
+        ]
+        self.rounded = self.rounded_to(0.02)
+
+    def rounded_to(self, step: float) -> Tensors:
+        """Every matrix in whole multiples of `step`."""
+        changed = {n: np.rint(self.weights[n] / step) * np.float32(step) for n in self.matrices}
+        return Tensors({**self.weights, **changed})
+
+    def sample(self, count: int = 150) -> Sample:
+        return cut("x", drawing.draw_ids(self.model, count, seed=2), [7, 8], window=64)
+
+    def oracle(self, tensors, window) -> forward64.Forward:
+        return forward64.forward(tensors, self.model.config, window, rope=self.model.rope)
+
+    def measure(self, *candidates: Candidate, sample: Sample | None = None):
+        return measure(self.config, self.weights, candidates, sample or self.sample(), NoProgress())
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return Network()
+
+
+def test_each_number_from_whole_logits_in_float64(network: Network) -> None:
+    sample = network.sample()
     assert [len(w) for w in sample.windows] == [64, 64, 28]
-    found = measure(model, weights, quantized, sample, NoProgress())
-    losses, kl, same = [[], []], [], []
+    (report,) = network.measure(Candidate("r", network.rounded))
+    losses, kl, same, errors = [[], []], [], [], []
     for window in sample.windows:
-        both = [forward(model, s, [window])[0].astype(np.float64) for s in (weights, quantized)]
-        logp = [x - np.log(np.exp(x).sum(1, keepdims=True)) for x in both]
+        before, after = (network.oracle(t, window) for t in (network.weights, network.rounded))
+        logp = [x.logits - np.log(np.exp(x.logits).sum(1, keepdims=True)) for x in (before, after)]
         for at in range(1, len(window) - 1):
             for number in (0, 1):
                 losses[number].append(-logp[number][at, window[at + 1]])
             kl.append((np.exp(logp[0][at]) * (logp[0][at] - logp[1][at])).sum())
-            same.append(both[0][at].argmax() == both[1][at].argmax())
+            same.append(before.logits[at].argmax() == after.logits[at].argmax())
+            pairs = zip(before.hidden_states, after.hidden_states, strict=True)
+            errors.append([np.linalg.norm(b[at] - a[at]) / np.linalg.norm(b[at]) for b, a in pairs])
+    found = report.entry
+    assert (report.name, found.activations) == ("r", "float32")
     assert found.tokens == len(kl) == 150
     assert found.window == 64
-    assert found.perplexity_before == pytest.approx(np.exp(np.mean(losses[0])), rel=1e-4)
-    assert found.perplexity == pytest.approx(np.exp(np.mean(losses[1])), rel=1e-4)
-    assert found.kl_mean == pytest.approx(np.mean(kl), rel=1e-2)
-    assert found.kl_max == pytest.approx(max(kl), rel=1e-2)
-    assert found.top1 == np.mean(same)
-    assert 0 < found.kl_mean < found.kl_max
+    assert found.perplexity_before == pytest.approx(np.exp(np.mean(losses[0])), rel=1e-5)
+    assert found.perplexity == pytest.approx(np.exp(np.mean(losses[1])), rel=1e-5)
+    assert found.kl_mean == pytest.approx(np.mean(kl), rel=1e-3)
+    assert found.kl_max == pytest.approx(max(kl), rel=1e-3)
+    assert found.top1 == np.mean(same) < 1
+    assert found.layers[0] == 0
+    np.testing.assert_allclose(found.layers, np.mean(errors, axis=0), rtol=1e-3)
 
 
-def test_equal_weights_cost_nothing(demo: Bundle) -> None:
-    weights = demo.weights()
-    found = measure(demo.manifest.model, weights, weights, make_sample(demo, None), NoProgress())
+def test_each_matrix_by_itself(network: Network) -> None:
+    (report,) = network.measure(Candidate("r", network.rounded, schemes={OUTPUT: "int8"}))
+    assert [t.name for t in report.tensors] == network.matrices
+    passes = [network.oracle(network.weights, w).inputs for w in network.sample().windows]
+    for tensor in report.tensors:
+        rows = np.concatenate([p[tensor.name] for p in passes])
+        before = network.weights[tensor.name].astype(np.float64)
+        change = network.rounded[tensor.name] - before
+        assert tensor.shape == before.shape
+        assert tensor.weight_error == pytest.approx(
+            np.linalg.norm(change) / np.linalg.norm(before), rel=1e-4
+        )
+        each = np.linalg.norm(rows @ change.T, axis=1) / np.linalg.norm(rows @ before.T, axis=1)
+        # 128 of the 150 rows are taken.
+        assert tensor.output_error == pytest.approx(each.mean(), rel=0.05)
+        assert (tensor.weight_min, tensor.weight_max) == (before.min(), before.max())
+        assert tensor.input_min == pytest.approx(rows.min(), rel=1e-4)
+        assert tensor.input_max == pytest.approx(rows.max(), rel=1e-4)
+        largest = np.abs(rows).max(axis=0)
+        assert tensor.outlier == pytest.approx(largest.max() / np.median(largest), rel=1e-3)
+        assert tensor.scheme == ("int8" if tensor.name == OUTPUT else "")
+    worst = sorted(report.tensors, key=lambda t: -t.output_error)
+    assert [t.name for t in report.entry.tensors] == [t.name for t in worst[:10]]
+
+
+def test_equal_weights_cost_nothing(network: Network) -> None:
+    (report,) = network.measure(Candidate("same", network.weights))
+    found = report.entry
     assert found.kl_max == 0
     assert found.top1 == 1
     assert found.perplexity == found.perplexity_before
+    assert found.layers == (0,) * (network.config.num_layers + 1)
+    assert found.tensors == ()
+
+
+def test_several_at_once_are_the_same_as_one_by_one(network: Network) -> None:
+    candidates = [
+        Candidate("fine", network.rounded_to(0.005), bytes=7),
+        Candidate("coarse", network.rounded, {n: Rounding() for n in network.matrices}),
+    ]
+    together = network.measure(*candidates)
+    assert together == [network.measure(c)[0] for c in candidates]
+    assert [(r.name, r.bytes) for r in together] == [("fine", 7), ("coarse", None)]
+    assert together[0].entry.kl_mean < together[1].entry.kl_mean
+
+
+def test_rounded_activations_are_part_of_the_price(network: Network) -> None:
+    """Against the oracle, with its products replaced by those of rounded rows."""
+    rounding = {name: Rounding() for name in network.matrices}
+    (report,) = network.measure(Candidate("r", network.weights, rounding))
+    assert report.entry.activations == "token uint8"
+    assert report.entry.kl_mean > 0
+    assert {t.weight_error for t in report.tensors} == {0}
+    assert all(t.output_error > 1e-4 and t.rounding == "token uint8" for t in report.tensors)
+    (window, *_rest) = network.sample().windows
+    inputs = network.oracle(network.weights, window).inputs
+    name = network.matrices[0]
+    low = np.minimum(inputs[name].min(axis=1, keepdims=True), 0)
+    step = (np.maximum(inputs[name].max(axis=1, keepdims=True), 0) - low) / 255
+    zero = np.rint(-low / step)
+    rows = (np.clip(np.rint(inputs[name] / step) + zero, 0, 255) - zero) * step
+    weight = network.weights[name].astype(np.float64)
+    exact = inputs[name] @ weight.T
+    error = np.linalg.norm((rows - inputs[name]) @ weight.T, axis=1) / np.linalg.norm(exact, axis=1)
+    assert report.tensors[0].output_error == pytest.approx(error.mean(), rel=0.1)
+
+
+def test_a_smoothed_network_is_the_same_network(network: Network) -> None:
+    """Factors in QKV's columns and its norm, and in the down matrix and half of the up matrix."""
+    rng = np.random.default_rng(3)
+    smoothed, smoothing = Tensors(network.weights), {}
+    width, ffn = network.config.hidden_size, network.config.ffn_hidden_size
+    for layer in range(network.config.num_layers):
+        at = f"transformer.encoder.layers.{layer}."
+        into, inner = (rng.uniform(0.5, 2, n).astype(np.float32) for n in (width, ffn))
+        qkv, norm = at + "self_attention.query_key_value.weight", at + "input_layernorm.weight"
+        up, down = at + "mlp.dense_h_to_4h.weight", at + "mlp.dense_4h_to_h.weight"
+        smoothed[qkv] = smoothed[qkv] * into
+        smoothed[norm] = smoothed[norm] / into
+        smoothed[down] = smoothed[down] * inner
+        divided = np.concatenate([np.ones(ffn, np.float32), inner])
+        smoothed[up] = smoothed[up] / divided[:, None]
+        smoothing[qkv] = Smoothing(columns=into)
+        smoothing[down] = Smoothing(columns=inner)
+        smoothing[up] = Smoothing(rows=divided)
+    (report,) = network.measure(Candidate("s", smoothed, smoothing=smoothing))
+    assert report.entry.kl_max < 1e-6
+    assert max(t.weight_error for t in report.tensors) < 1e-6
+    assert max(t.output_error for t in report.tensors) < 1e-5
+    (blind,) = network.measure(Candidate("s", smoothed))
+    assert max(t.weight_error for t in blind.tensors) > 0.1
+
+
+def test_a_quantized_network_that_overflows_is_refused(network: Network) -> None:
+    broken = Tensors(network.rounded)
+    name = "transformer.encoder.layers.1.mlp.dense_4h_to_h.weight"
+    broken[name] = np.full_like(broken[name], np.inf)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(AccuracyError, match="bad: the quantized network overflows after layer 2"),
+    ):
+        network.measure(Candidate("bad", broken))
 
 
 def test_a_distribution_by_hand() -> None:
@@ -73,25 +220,36 @@ def test_a_distribution_by_hand() -> None:
     assert np.isfinite(log_softmax(np.array([[1e4, -1e4]], np.float32))).all()
 
 
-def test_one_layer_of_each_is_read_at_a_time(demo: Bundle) -> None:
+def test_one_layer_of_each_is_read_at_a_time(network: Network) -> None:
     order: list[tuple[str, str]] = []
 
-    class Noting:
+    class Noting(Tensors):
         def __init__(self, label: str) -> None:
-            self.label, self.source = label, demo.weights()
-
-        def shapes(self):
-            return self.source.shapes()
+            super().__init__(network.weights)
+            self.label = label
 
         def read(self, name):
             order.append((self.label, name))
-            return self.source.read(name)
+            return super().read(name)
 
-    sample = Sample("x", ([7, 8, 9, 10],), 2)
-    measure(demo.manifest.model, Noting("a"), Noting("b"), sample, NoProgress())
+    sample, none = Sample("x", ([7, 8, 9, 10],), 2), NoProgress()
+    measure(network.config, Noting("a"), [Candidate("r", Noting("b"))], sample, none)
     layers = [(who, n.split(".")[3]) for who, n in order if ".layers." in n]
-    assert list(dict.fromkeys(layers)) == [(w, str(i)) for i in range(3) for w in "ab"]
-    assert len(order) == 2 * len(demo.weights().shapes())
+    count = network.config.num_layers
+    assert list(dict.fromkeys(layers)) == [(w, str(i)) for i in range(count) for w in "ab"]
+    assert sorted(order) == sorted((w, n) for w in "ab" for n in network.weights)
+
+
+def test_a_bar() -> None:
+    worst = (TensorAccuracy("transformer.output_layer.weight", 0.1, 0.2),)
+    entry = AccuracyEntry("my.txt", 99, 9, 10.0, 10.2, 0.1, 0.2, 0.9, tensors=worst)
+    check_bar(entry, 2.1)
+    with pytest.raises(
+        AccuracyError, match=r"my\.txt rises from 10 to 10\.2, by 2\.00 %; 1\.5 %"
+    ) as e:
+        check_bar(entry, 1.5)
+    assert "transformer.output_layer.weight" in str(e.value)
+    check_bar(dataclasses.replace(entry, perplexity=9.0), 0)
 
 
 def test_samples(demo: Bundle, tmp_path: Path) -> None:
@@ -100,24 +258,58 @@ def test_samples(demo: Bundle, tmp_path: Path) -> None:
     gmask, sop = (demo.manifest.tokenizer.special_ids[t] for t in ("[gMASK]", "sop"))
     assert all(window[:2] == [gmask, sop] for window in corpus.windows)
     text = tmp_path / "my.txt"
-    text.write_text("你好，glmlite！" * 20, encoding="utf-8")
-    assert make_sample(demo, text).label == "my.txt"
-    text.write_text("", encoding="utf-8")
-    with pytest.raises(ConfigError, match="too short"):
+    text.write_text("你好，glmlite！" * 60, encoding="utf-8")
+    sample = make_sample(demo, text, tokens=100)
+    assert (sample.label, sum(map(len, sample.windows))) == ("my.txt", 102)
+    # A checkpoint has a tokenizer without a bundle.
+    tokenizer = Tokenizer(demo.tokenizer_path, demo.manifest.family)
+    assert text_sample(tokenizer, demo.manifest.model.vocab_size, text, 100) == sample
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b" \n\n", "is empty"),
+        ("你好".encode(), "too short"),
+        (b"\xff\xff", "no UTF-8"),
+        (None, "cannot be read"),
+    ],
+)
+def test_texts_that_cannot_be_used(
+    demo: Bundle, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    text = tmp_path / "my.txt"
+    if content is not None:
+        text.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
         make_sample(demo, text)
-    text.write_bytes(b"\xff\xff")
-    with pytest.raises(ConfigError, match="no UTF-8"):
-        make_sample(demo, text)
-    with pytest.raises(ConfigError, match="cannot be read"):
-        make_sample(demo, tmp_path / "none.txt")
+
+
+def test_another_models_tokenizer(demo: Bundle) -> None:
+    tokenizer = Tokenizer(demo.tokenizer_path, demo.manifest.family)
+    with pytest.raises(ConfigError, match="belongs to another model"):
+        text_sample(tokenizer, 50, None)
+
+
+def test_a_text_for_measuring_and_calibrating() -> None:
+    sample = cut("x", list(range(10, 60)), [7, 8], window=12)
+    measured, calibrated = sample.split()
+    assert [w[2] for w in measured.windows] == [10, 30, 50]
+    assert [w[2] for w in calibrated.windows] == [20, 40]
+    alone = cut("x", [1, 2, 3], [7, 8])
+    assert alone.split() == (alone, alone)
 
 
 def test_without_a_tokenizer_ids_are_drawn(tiny: Path, tmp_path: Path, small_recipe) -> None:
     found = measure_only(Job.open(tiny, small_recipe(), QuantizeOptions()))
     assert found.text == "random ids"
     assert found.tokens == 511
+    bundle = Bundle.open(tiny)
     with pytest.raises(ConfigError, match="no tokenizer"):
-        make_sample(Bundle.open(tiny), tmp_path / "my.txt")
+        make_sample(bundle, tmp_path / "my.txt")
+    with pytest.raises(ConfigError, match="needs a text"):
+        require_text(make_sample(bundle, None))
 
 
 def test_the_manifest_keeps_it_and_old_ones_still_load(demo: Bundle) -> None:

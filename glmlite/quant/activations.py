@@ -1,0 +1,126 @@
+"""What engines do to activations in front of quantized weights, in NumPy.
+
+Source: ONNX operator `DynamicQuantizeLinear` for the rule of uint8; ONNX Runtime's `MatMulNBits`
+with accuracy level 4 for int8 in blocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glmlite.model.layer import Observer
+
+Float32Array = NDArray[np.float32]
+FLOAT = "float32"
+
+
+def round_tokens(x: Float32Array) -> Float32Array:
+    """Each row rounded to 256 steps between its smallest and largest value, 0 included.
+
+    scale = (max - min) / 255, zero point = round(-min / scale), q = round(x / scale) + zero point,
+    clipped to 0 … 255; a row of zeros stays.
+
+    Args:
+        x: float32 [tokens, in].
+
+    Returns:
+        The values that the integers stand for, the same shape.
+    """
+    low = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
+    high = np.maximum(x.max(axis=1, keepdims=True), np.float32(0))
+    scale = (high - low) / np.float32(255)
+    scale[scale == 0] = 1
+    zero_point = np.clip(np.rint(-low / scale), 0, 255)
+    rounded: Float32Array = np.rint(x / scale)
+    rounded += zero_point
+    np.clip(rounded, 0, 255, out=rounded)
+    rounded -= zero_point
+    rounded *= scale
+    return rounded
+
+
+def round_blocks(x: Float32Array, block_size: int) -> Float32Array:
+    """Each block of a row rounded to 255 steps, symmetric: scale = absmax / 127.
+
+    Args:
+        x: float32 [tokens, in].
+        block_size: values a block; the last one of a row may be shorter.
+
+    Returns:
+        The values that the integers stand for, the same shape.
+    """
+    tokens, width = x.shape
+    blocks = -(-width // block_size)
+    padded = np.zeros((tokens, blocks * block_size), np.float32)
+    padded[:, :width] = x
+    grouped = padded.reshape(tokens, blocks, block_size)
+    scale = np.abs(grouped).max(axis=2, keepdims=True) / np.float32(127)
+    scale[scale == 0] = 1
+    np.rint(grouped / scale, out=grouped)
+    grouped *= scale
+    rounded: Float32Array = padded[:, :width]
+    return rounded
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounding:
+    """How the input of one matrix is rounded.
+
+    Attributes:
+        block_size: int8 in blocks of so many values; None: uint8 by token.
+        outliers: channels that stay float32 and take no part in the range; with uint8 only.
+    """
+
+    block_size: int | None = None
+    outliers: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"block int8 {self.block_size}" if self.block_size else "token uint8"
+
+    def apply(self, x: Float32Array) -> Float32Array:
+        """What the rounded input stands for; float32 [tokens, in], like `x`."""
+        if self.block_size:
+            return round_blocks(x, self.block_size)
+        if not self.outliers:
+            return round_tokens(x)
+        kept = list(self.outliers)
+        rest = x.copy()
+        rest[:, kept] = 0
+        rounded = round_tokens(rest)
+        rounded[:, kept] = x[:, kept]
+        return rounded
+
+
+def rounding_of(quantized: Mapping[str, Mapping[str, Any]]) -> dict[str, Rounding]:
+    """What engine `onnx` does to the inputs of quantized matrices; to others it does nothing.
+
+    Args:
+        quantized: of a `WeightsIndex`: matrix name -> how it is stored.
+    """
+    found = {}
+    for name, form in quantized.items():
+        if form["scheme"] == "column":
+            found[name] = Rounding(outliers=tuple(form.get("outliers", ())))
+        elif form["scheme"] == "block" and form.get("accuracy_level", 4) == 4:
+            found[name] = Rounding(form["block_size"])
+    return found
+
+
+def rounder(rounding: Mapping[str, Rounding]) -> Observer:
+    """An observer that rounds the inputs of the named matrices."""
+
+    def observe(name: str, x: Float32Array) -> Float32Array | None:
+        rule = rounding.get(name)
+        return rule.apply(x) if rule else None
+
+    return observe
+
+
+def in_words(rounding: Mapping[str, Rounding]) -> str:
+    """For the manifest: each rule that occurs, "float32" where there is none."""
+    return ", ".join(sorted({str(rule) for rule in rounding.values()})) or FLOAT

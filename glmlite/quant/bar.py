@@ -1,0 +1,47 @@
+"""The bar that a quantized model has to hold before it is written."""
+
+from __future__ import annotations
+
+from glmlite.bundle.accuracy import AccuracyEntry
+from glmlite.errors import AccuracyError, ConfigError
+from glmlite.quant.sample import Sample
+
+
+def require_text(sample: Sample) -> None:
+    """Refuse to hold a model against a bar on random ids.
+
+    Raises:
+        ConfigError: the sample is no text.
+    """
+    if not sample.is_text:
+        raise ConfigError(
+            "--max-ppl-increase needs a text, and without a tokenizer there is none.",
+            hint="Leave it out, or quantize a bundle that has a tokenizer.",
+        )
+
+
+def check_bar(entry: AccuracyEntry, max_increase: float) -> None:
+    """See that a quantized model is good enough to be written.
+
+    Args:
+        entry: what was measured.
+        max_increase: of the perplexity, in percent.
+
+    Raises:
+        AccuracyError: the perplexity rose by more.
+    """
+    increase = 100 * (entry.perplexity / entry.perplexity_before - 1)
+    if increase <= max_increase:
+        return
+    raise AccuracyError(
+        "The perplexity of {text} rises from {before:.4g} to {after:.4g}, by {increase:.2f} %; "
+        "{most:g} % are allowed. Nothing was written.",
+        hint="The matrices that lost most are {worst}. Give them more bits in a copy of the "
+        "recipe, take another recipe, or allow more: --max-ppl-increase PERCENT",
+        text=entry.text,
+        before=entry.perplexity_before,
+        after=entry.perplexity,
+        increase=increase,
+        most=max_increase,
+        worst=", ".join(tensor.name for tensor in entry.tensors[:3]) or "-",
+    )
