@@ -6,7 +6,7 @@ from pathlib import Path
 
 import glmlite
 from glmlite.exporter.config import Flavor
-from glmlite.exporter.onnx_graph import ort
+from glmlite.exporter.onnx_graph import ort, standard
 from glmlite.exporter.onnx_graph.builder import GraphBuilder
 from glmlite.exporter.onnx_graph.linear import Products
 from glmlite.model.config import Family, ModelConfig
@@ -47,9 +47,14 @@ def emit_graph(
         ExportError: the package onnx is missing, or the index lacks a parameter.
     """
     products = Products(flavor, accuracy_level)
-    graph = GraphBuilder(index, ort.OPSET, weights_prefix)
-    ort.build_ort(graph, model, products, cache_length, prefix_length)
     metadata = {"glmlite_version": glmlite.__version__, "flavor": flavor}
     if family:
         metadata["family"] = family
-    graph.save(folder / file, "glm", ort.IR_VERSION, metadata)
+    if flavor == "ort":
+        graph = GraphBuilder(index, ort.OPSET, weights_prefix)
+        ort.build_ort(graph, model, products, cache_length, prefix_length)
+        graph.save(folder / file, "glm", ort.IR_VERSION, metadata)
+    else:
+        graph = GraphBuilder(index, standard.OPSET, weights_prefix)
+        standard.build_standard(graph, model, products, cache_length, prefix_length, score)
+        graph.save(folder / file, "glm", standard.IR_VERSION, metadata)

@@ -29,6 +29,7 @@ class Masks:
         keeps: float32 [batch, 1, S, 1], 0 where a slot is written.
         bias: float32 [batch, 1, tokens, S], a large negative number where t does not see s.
         tokens: int64 [2], batch and tokens.
+        token: int32 [tokens], 0, 1, ….
     """
 
     angles: tuple[str, str]
@@ -36,6 +37,7 @@ class Masks:
     keeps: str
     bias: str
     tokens: str
+    token: str
 
 
 def counting(graph: GraphBuilder, size: str, length: int, dimension: str) -> str:
@@ -118,7 +120,9 @@ def make_masks(
     lengthened = graph.node(
         "Unsqueeze", [bias, graph.integers([1])], STEP, ("batch", 1, "tokens", "cache_length")
     )
-    return Masks((angles[0], angles[1]), writes, keeps, lengthened, sizes_of(graph, ids, 0, 2))
+    return Masks(
+        (angles[0], angles[1]), writes, keeps, lengthened, sizes_of(graph, ids, 0, 2), token
+    )
 
 
 def attend(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from glmlite.errors import ExportError
 from glmlite.exporter.onnx_graph.builder import MICROSOFT, GraphBuilder
 
 
@@ -30,6 +31,14 @@ def storage_of(graph: GraphBuilder, name: str) -> tuple[str, Mapping[str, Any] |
     return stored, graph.quantized.get(stored)
 
 
+def _refuse_quantized(name: str) -> ExportError:
+    return ExportError(
+        "{name} is quantized; graphs of flavor standard take plain weights only.",
+        hint="Use the flavor ort: --set export.flavor=ort",
+        name=name,
+    )
+
+
 def linear(
     graph: GraphBuilder,
     products: Products,
@@ -38,7 +47,7 @@ def linear(
     scope: str,
     bias: str | None = None,
 ) -> str:
-    """Y = x · weightᵀ (+ bias).
+    """The product x · weightᵀ, plus the bias if there is one.
 
     Args:
         graph: gets the nodes.
@@ -53,6 +62,8 @@ def linear(
     """
     stored, form = storage_of(graph, name)
     if form is not None:
+        if products.flavor == "standard":
+            raise _refuse_quantized(stored)
         from glmlite.exporter.onnx_graph.quantized import quantized_linear
 
         return quantized_linear(graph, products, x, stored, form, scope, bias)
@@ -72,11 +83,12 @@ def linear(
     return y
 
 
-def embedding(graph: GraphBuilder, ids: str, name: str, scope: str) -> str:
+def embedding(graph: GraphBuilder, products: Products, ids: str, name: str, scope: str) -> str:
     """Rows of a table.
 
     Args:
         graph: gets the nodes.
+        products: the flavor.
         ids: int32 [...].
         name: of the parameter [V, hidden].
         scope: module path of the nodes.
@@ -86,6 +98,8 @@ def embedding(graph: GraphBuilder, ids: str, name: str, scope: str) -> str:
     """
     stored, form = storage_of(graph, name)
     if form is not None:
+        if products.flavor == "standard":
+            raise _refuse_quantized(stored)
         from glmlite.exporter.onnx_graph.quantized import quantized_embedding
 
         return quantized_embedding(graph, ids, stored, form, scope)

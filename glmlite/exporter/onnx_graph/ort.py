@@ -73,7 +73,7 @@ def build_ort(
     everything = graph.optional_input("all_logits", np.array(0, np.int32))
 
     step = _prepare(graph, model, (ids, position, valid), everything, cache_length, prefix_length)
-    x = embedding(graph, ids, EMBEDDING, "/embedding")
+    x = embedding(graph, products, ids, EMBEDDING, "/embedding")
     name = layer_prefix(0) + "input_layernorm.weight"
     normed = rms_norm(graph, x, name, model.norm_eps, "/layers.0/input_layernorm")
     present = []
