@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glmlite.bundle.contents import check_weights, read_index, unusable_index
+from glmlite.bundle.contents import check_weights
 from glmlite.bundle.manifest import Manifest
+from glmlite.bundle.weights import BundleWeights
 from glmlite.errors import BundleError
 from glmlite.i18n import _
 from glmlite.progress import NoProgress, Progress
-from glmlite.quant.numerics import Quantized, dequantize
-from glmlite.toolchain.weights import INTEGERS, SCALE, ZERO_POINT
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 64 << 20
@@ -162,26 +159,3 @@ def _symbolic_link(name: str) -> BundleError:
     return BundleError(
         "{path} in the bundle is a symbolic link; a bundle holds plain files only.", path=name
     )
-
-
-class BundleWeights:
-    """A `WeightSource` over the shared weights file of a bundle."""
-
-    def __init__(self, index_path: Path) -> None:
-        self._index = read_index(index_path)
-        try:
-            self._arrays: Mapping[str, NDArray[Any]] = self._index.map(os.fspath(index_path.parent))
-        except (OSError, ValueError, TypeError) as error:
-            raise unusable_index(index_path, str(error)) from error
-
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Parameter name -> shape."""
-        return {name: self._arrays[name].shape for name in self._index.parameters()}
-
-    def read(self, name: str) -> NDArray[Any]:
-        """One parameter, float32 or float16, in memory of its own; a quantized one dequantized."""
-        array = self._arrays[name]
-        if array.dtype.name not in INTEGERS:
-            return np.array(array)
-        scale, zero_point = self._arrays[name + SCALE], self._arrays[name + ZERO_POINT]
-        return dequantize(Quantized(array, scale, zero_point))

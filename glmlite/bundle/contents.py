@@ -15,6 +15,7 @@ from glmlite.errors import BundleError, EngineError
 from glmlite.i18n import _
 from glmlite.model.parameters import parameter_shapes
 from glmlite.toolchain.mindir import MindIRError, StoredParameter, list_all_parameters
+from glmlite.toolchain.quantized import PREFIXES
 from glmlite.toolchain.weights import INTEGERS, WeightsIndex
 
 # These graphs keep what the converter wrote: weights of their own, in files of their own.
@@ -61,31 +62,42 @@ def check_weights(folder: Path, manifest: Manifest) -> str:
     data = (PurePosixPath(manifest.weights.index).parent / index.file).as_posix()
     if data not in manifest.files:
         raise unusable_index(path, _("{path} is named, but not among the files", path=data))
-    for name, shape in parameter_shapes(manifest.model).items():
-        entry = index.tensors.get(name)
-        if entry is None:
-            raise unusable_index(path, _("it lacks {name}", name=name))
-        if tuple(entry["shape"]) != shape:
-            raise unusable_index(
-                path,
-                _(
-                    "{name} has shape {found}; the model needs {expected}",
-                    name=name,
-                    found=str(tuple(entry["shape"])),
-                    expected=str(shape),
-                ),
-            )
-        if entry["dtype"] not in (*INTEGERS, manifest.weights.dtype):
-            raise unusable_index(
-                path,
-                _(
-                    "{name} is {found}; the manifest says {expected}",
-                    name=name,
-                    found=entry["dtype"],
-                    expected=manifest.weights.dtype,
-                ),
-            )
+    for prefix in PREFIXES:
+        for name, shape in parameter_shapes(manifest.model).items():
+            _check_parameter(path, index, prefix + name, shape, manifest.weights.dtype)
     return data
+
+
+def _check_parameter(
+    path: Path, index: WeightsIndex, name: str, shape: tuple[int, ...], dtype: str
+) -> None:
+    """See that one parameter is there; a second set of weights need not have it."""
+    form, entry = index.quantized.get(name), index.tensors.get(name)
+    if form is None and entry is None:
+        if name.startswith(PREFIXES[1:]):
+            return
+        raise unusable_index(path, _("it lacks {name}", name=name))
+    found = tuple((form or entry or {})["shape"])
+    if found != shape:
+        raise unusable_index(
+            path,
+            _(
+                "{name} has shape {found}; the model needs {expected}",
+                name=name,
+                found=str(found),
+                expected=str(shape),
+            ),
+        )
+    if entry is not None and entry["dtype"] not in (*INTEGERS, dtype):
+        raise unusable_index(
+            path,
+            _(
+                "{name} is {found}; the manifest says {expected}",
+                name=name,
+                found=entry["dtype"],
+                expected=dtype,
+            ),
+        )
 
 
 def check_graphs(folder: Path, manifest: Manifest, graphs: Collection[GraphEntry]) -> None:

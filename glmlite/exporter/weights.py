@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class WeightsFile:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._tensors: dict[str, dict[str, object]] = {}
+        self._quantized: dict[str, Mapping[str, Any]] = {}
 
     def __enter__(self) -> WeightsFile:
         self._folder.mkdir()
@@ -44,7 +46,7 @@ class WeightsFile:
     @property
     def index(self) -> WeightsIndex:
         """What has been written so far."""
-        return WeightsIndex(DATA, self._tensors)
+        return WeightsIndex(DATA, self._tensors, self._quantized)
 
     def add(self, name: str, array: NDArray[Any]) -> None:
         """Append one contiguous array at the next aligned offset."""
@@ -54,6 +56,14 @@ class WeightsFile:
             "offset": self.add_bytes(array.data.cast("B")),
             "nbytes": array.nbytes,
         }
+
+    def add_quantized(
+        self, name: str, form: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Append a quantized matrix: its companions, by suffix, and how to read them."""
+        self._quantized[name] = form
+        for suffix, array in tensors.items():
+            self.add(name + suffix, array)
 
     def add_bytes(self, data: memoryview) -> int:
         """Append data that the index does not list; returns its offset."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import glmlite
 from glmlite.bundle import Bundle
 from glmlite.bundle.accuracy import AccuracyEntry
-from glmlite.bundle.bundle import BundleWeights
+from glmlite.bundle.weights import BundleWeights
 from glmlite.bundle.manifest import GraphEntry, Manifest, ParityEntry, WeightsEntry
 from glmlite.bundle.store import check_output, describe_files, publish, staging
 from glmlite.errors import ExportError

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from glmlite.bundle import Bundle
-from glmlite.bundle.bundle import BundleWeights
+from glmlite.bundle.weights import BundleWeights
 from glmlite.bundle.manifest import GraphEntry, ParityEntry
 from glmlite.errors import ExportError
 from glmlite.exporter.graphs import export_mindir

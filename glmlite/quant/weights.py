@@ -15,7 +15,8 @@ from glmlite.model.config import ModelConfig
 from glmlite.model.parameters import parameter_shapes
 from glmlite.progress import Progress
 from glmlite.quant.numerics import Quantized, dequantize, quantize, to_unsigned
-from glmlite.toolchain.weights import SCALE, ZERO_POINT, WeightsIndex
+from glmlite.toolchain.quantized import SCALE, ZERO_POINT
+from glmlite.toolchain.weights import WeightsIndex
 
 Integer = Literal["int8", "uint8"]
 

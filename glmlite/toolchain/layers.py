@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from .rotary import pair_rotation
-from .weights import SCALE, ZERO_POINT
+from .quantized import SCALE, ZERO_POINT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

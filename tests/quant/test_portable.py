@@ -12,7 +12,7 @@ import pytest
 
 import glmlite
 from glmlite.bundle import Bundle
-from glmlite.bundle.bundle import BundleWeights
+from glmlite.bundle.weights import BundleWeights
 from glmlite.errors import BundleError, EngineError
 from glmlite.model import reference
 from glmlite.quant.numerics import dequantize, quantize
