@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from glmlite.compat.replies import process_response
     from glmlite.compat.tokenizers import AutoTokenizer, ChatGLM2Tokenizer, ChatGLM3Tokenizer
     from glmlite.compat.trainer import Trainer
+    from glmlite.compat.transforms import transform_checkpoints
 
 __all__ = [
     "AutoConfig",
@@ -33,6 +34,7 @@ __all__ = [
     "Trainer",
     "pipeline",
     "process_response",
+    "transform_checkpoints",
 ]
 
 _MODULES = {
@@ -47,6 +49,7 @@ _MODULES = {
     "Trainer": "trainer",
     "pipeline": "pipelines",
     "process_response": "replies",
+    "transform_checkpoints": "transforms",
 }
 
 

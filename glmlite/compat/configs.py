@@ -84,12 +84,12 @@ class AutoConfig:
             "compute_dtype": manifest.weights.dtype,
         }
         if not is_bundle(Path(name)):
-            found |= _from_yaml(Path(name))
+            found |= read_settings(Path(name))
         return ChatGLM2Config(str(folder), **{**found, **settings})
 
 
-def _from_yaml(path: Path) -> dict[str, Any]:
-    """seq_length and the generation settings of a MindFormers YAML; {} for anything else."""
+def read_settings(path: Path) -> dict[str, Any]:
+    """`seq_length` and generation settings of a MindFormers YAML; {} for anything else."""
     if path.suffix not in (".yaml", ".yml"):
         return {}
     from glmlite.exporter.includes import read_with_includes

@@ -12,6 +12,7 @@ from glmlite.errors import BundleError
 ENVIRONMENT_VARIABLE = "GLMLITE_BUNDLES"
 _SUFFIX = ".mindir"
 _YAML = (".yaml", ".yml")
+_WEIGHTS = (".ckpt", ".safetensors", ".pth", ".bin")
 
 
 def is_bundle(path: Path) -> bool:
@@ -24,8 +25,9 @@ def locate_bundle(name: str | os.PathLike[str]) -> Path:
 
     Args:
         name: a bundle's folder; a name such as "glm2_6b" (then build/NAME, or NAME in the folder
-            that `GLMLITE_BUNDLES` names); or a MindFormers YAML, whose checkpoint_name_or_path or
-            prefill_model_path leads to a bundle.
+            that `GLMLITE_BUNDLES` names); a checkpoint's file, which stands for the bundle of its
+            name without the suffix; or a MindFormers YAML, whose checkpoint_name_or_path,
+            prefill_model_path or model_name leads to a bundle.
 
     Raises:
         BundleError: there is none; says where it was looked for.
@@ -88,7 +90,10 @@ def find_graph(graph: str | os.PathLike[str]) -> Path:
 
 
 def _places(name: str) -> Iterator[Path]:
-    yield Path(name).expanduser()
+    path = Path(name).expanduser()
+    yield path
+    if path.suffix in _WEIGHTS:
+        name = path.stem
     if os.sep not in name:
         if os.environ.get(ENVIRONMENT_VARIABLE):
             yield Path(os.environ[ENVIRONMENT_VARIABLE]).expanduser() / name

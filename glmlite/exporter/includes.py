@@ -89,6 +89,7 @@ def _merge(own: dict[Any, Any], base: dict[Any, Any]) -> dict[Any, Any]:
     result = dict(base)
     for key, value in own.items():
         below = result.get(key)
-        both = isinstance(value, dict) and isinstance(below, dict)
-        result[key] = _merge(value, below) if both else value
+        if isinstance(value, dict) and isinstance(below, dict):
+            value = _merge(value, below)
+        result[key] = value
     return result

@@ -1,4 +1,4 @@
-"""`run_infer`: MindFormers' run_infer_main.py where its flags are given, else `glmlite chat`."""
+"""`run_infer`: what MindFormers' scripts do where their flags are given, else `glmlite chat`."""
 
 from __future__ import annotations
 
@@ -38,11 +38,18 @@ FLAGS = frozenset(
         "--generated_time",
     }
 )
+# Flags of run_mindformer.py that neither has.
+PREDICT_FLAGS = frozenset({"--config", "--run_mode", "--load_checkpoint", "--use_parallel"})
 
 
 def choose_command(arguments: Sequence[str]) -> click.Command:
     """The command that these arguments are meant for; only its module is imported."""
-    if any(argument.partition("=")[0] in FLAGS for argument in arguments):
+    given = {argument.partition("=")[0] for argument in arguments}
+    if given & PREDICT_FLAGS:
+        from glmlite.cli.run_infer.mindformer import run_mindformer
+
+        return run_mindformer
+    if given & FLAGS:
         from glmlite.cli.run_infer.command import run_infer
 
         return run_infer
