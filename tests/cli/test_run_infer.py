@@ -184,7 +184,7 @@ def test_chatglm3_gets_its_roles(run_infer, glm3_bundle):
             "There is no graph /x/a.mindir",
         ),
         (["--model_dir", "{demo}", "--do_sample", "maybe"], "--do_sample"),
-        (["--model_dir", "{demo}", "--config_path", "/x/lite.ini"], "is no file"),
+        (["--model_dir", "{demo}", "--config_path", "/x/lite.ini"], "/x/lite.ini"),
     ],
 )
 def test_wrong_flags(run_infer, demo_bundle, flags, said):
