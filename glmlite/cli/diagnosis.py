@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from glmlite.cli.onnx_diagnosis import OnnxState, inspect_onnx
 from glmlite.errors import EngineError
 from glmlite.i18n import _
 from glmlite.runtime.engines.interpreter import (
@@ -18,6 +19,7 @@ from glmlite.runtime.engines.interpreter import (
     clean_environment,
     probe_interpreter,
 )
+from glmlite.runtime.engines.onnx_session import MINIMUM
 from glmlite.runtime.engines.versions import reads_mindir, version_key
 
 LOCAL_TOOLCHAIN = Path(".toolchain/bin/python")
@@ -133,7 +135,7 @@ def advise(candidates: Sequence[Candidate], pairs: Sequence[Pair]) -> list[Advic
             Advice(
                 _("No MindSpore: nothing can be exported to MindIR."),
                 "pip install 'glmlite[mindspore]'" if fits else "make toolchain",
-                needed=True,
+                needed=not (able and able[0].packages.get("onnx")),
             )
         )
     has_37 = any(version_key(i.version)[:2] == (3, 7) for i in able)
@@ -154,15 +156,28 @@ def advise(candidates: Sequence[Candidate], pairs: Sequence[Pair]) -> list[Advic
                 needed=False,
             )
         )
-    if not any(i.packages.get("onnxruntime") for i in able[:1]):
-        advice.append(
-            Advice(
-                _("No ONNX Runtime in this interpreter (nothing of glmlite needs it yet)."),
-                "pip install 'glmlite[onnx]'",
-                needed=False,
-            )
-        )
+    advice += _advise_onnx(inspect_onnx(able[0] if able else None, ()))
     return sorted(advice, key=lambda item: not item.needed)
+
+
+def _advise_onnx(state: OnnxState) -> list[Advice]:
+    """What keeps this interpreter from making ONNX bundles, or from running them fast."""
+    if state.onnxruntime is None:
+        text = _("No ONNX Runtime in this interpreter: ONNX bundles run on the slow NumPy engine.")
+        return [Advice(text, "pip install 'glmlite[onnx]'", needed=False)]
+    advice = []
+    if not state.new_enough:
+        text = _(
+            "ONNX Runtime {found} is too old for the engine `onnx`, which needs {minimum}.",
+            found=state.onnxruntime,
+            minimum=MINIMUM,
+        )
+        command = f"pip install -U 'onnxruntime>={MINIMUM}'"
+        advice.append(Advice(text, command, needed=False))
+    if state.onnx is None:
+        text = _("No package onnx in this interpreter: nothing can be exported to ONNX.")
+        advice.append(Advice(text, "pip install 'glmlite[onnx]'", needed=False))
+    return advice
 
 
 def _pyenv_pythons() -> list[str]:

@@ -16,6 +16,7 @@ from glmlite.i18n import _
 
 if TYPE_CHECKING:
     from glmlite.cli.diagnosis import Advice, Candidate, Pair
+    from glmlite.cli.onnx_diagnosis import OnnxState
     from glmlite.runtime.host import Host
 
 
@@ -46,12 +47,14 @@ if TYPE_CHECKING:
 def doctor(toolchain: str | None, imports: bool, as_json: bool) -> None:
     """Print the diagnosis."""
     from glmlite.cli.diagnosis import advise, find_interpreters, find_pairs
+    from glmlite.cli.onnx_diagnosis import inspect_onnx
     from glmlite.runtime.host import inspect_host
 
     host = inspect_host()
     candidates = find_interpreters(sys.executable, toolchain, imports=imports)
     pairs = find_pairs(candidates)
     advice = advise(candidates, pairs)
+    onnx = inspect_onnx(candidates[0].found, host.cpu_features)
     if as_json:
         from glmlite.cli.tables import print_json
 
@@ -61,17 +64,18 @@ def doctor(toolchain: str | None, imports: bool, as_json: bool) -> None:
                 "interpreters": [dataclasses.asdict(candidate) for candidate in candidates],
                 "mindir_pairs": [dataclasses.asdict(pair) for pair in pairs],
                 "missing": [dataclasses.asdict(item) for item in advice],
-                "can_export": bool(pairs),
+                "onnx": dataclasses.asdict(onnx),
+                "can_export": bool(pairs) or onnx.onnx is not None,
             }
         )
         return
-    _print_host(host)
+    _print_host(host, onnx)
     _print_interpreters(candidates)
     _print_pairs(pairs)
     _print_advice(advice)
 
 
-def _print_host(host: Host) -> None:
+def _print_host(host: Host, onnx: OnnxState) -> None:
     from glmlite.cli.tables import print_pairs
 
     def size(count: int | None) -> str:
@@ -90,9 +94,21 @@ def _print_host(host: Host) -> None:
             (_("System"), host.system),
             (_("Processor"), _("{name}, {cores} cores", name=host.cpu or "?", cores=host.cores)),
             (_("Instructions"), " ".join(host.cpu_features) or "-"),
+            (_("Engine onnx"), _describe_onnx(onnx)),
             (_("Memory"), memory),
             (_("Disk"), _("{free} free in this folder", free=size(host.disk_free))),
         ]
+    )
+
+
+def _describe_onnx(onnx: OnnxState) -> str:
+    if onnx.onnxruntime is None:
+        return _("not installed")
+    return _(
+        "ONNX Runtime {version}, threads: {threads}, int8 products: {int8}",
+        version=onnx.onnxruntime,
+        threads=onnx.threads,
+        int8=onnx.int8 or "-",
     )
 
 

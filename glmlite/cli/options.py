@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from glmlite.runtime.model import Model
 
 # As in glmlite.runtime.engines, which is too slow to import for a help page; a test compares.
-ENGINES = ("auto", "lite", "mindspore", "reference")
+ENGINES = ("auto", "lite", "mindspore", "onnx", "reference")
 DEVICES = ("auto", "cpu", "ascend")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -45,8 +45,8 @@ def load(
 
     Args:
         path: the bundle's folder.
-        engine: "auto", "lite", "mindspore" or "reference"; `Model.engine_reason` says why "auto"
-            took what it took.
+        engine: "auto", "lite", "mindspore", "onnx" or "reference"; `Model.engine_reason` says why
+            "auto" took what it took.
         toolchain: interpreter that has MindSpore or MindSpore Lite; default: `GLMLITE_TOOLCHAIN`,
             else this one.
         threads: of the engine; None leaves it to the engine.

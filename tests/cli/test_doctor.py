@@ -23,7 +23,7 @@ def candidate(name: str, version: str, **packages: str | None) -> Candidate:
     return Candidate(name, "PATH", Interpreter(name, version, "Linux-x86_64", False, named))
 
 
-NEW = candidate("new", "3.11.7", mindspore="2.10.0", onnxruntime="1.20")
+NEW = candidate("new", "3.11.7", mindspore="2.10.0", onnxruntime="1.22", onnx="1.16")
 OLD = candidate("old", "3.7.16", mindspore="2.0.0", mindspore_lite="2.0.0")
 BARE = candidate("bare", "3.11.7")
 
@@ -62,6 +62,18 @@ def test_advice():
     assert ("make toolchain", False) in advice(NEW, candidate("bare", "3.7.16"))
     only_lite = candidate("lite", "3.7.16", mindspore_lite="2.0.0")
     assert ("make toolchain", False) in advice(NEW, only_lite)
+    assert ("pip install 'glmlite[onnx]'", False) in advice(OLD)
+
+
+def test_advice_on_onnx():
+    both = {"onnxruntime": "1.31.0", "onnx": "1.20"}
+    without_mindspore = advice(candidate("x", "3.11.7", **both))
+    assert not any(needed for _command, needed in without_mindspore)
+    assert advice(candidate("x", "3.11.7", **both | {"onnxruntime": "1.21.1"}), OLD) == [
+        ("pip install -U 'onnxruntime>=1.22'", False)
+    ]
+    found = advice(candidate("x", "3.11.7", onnxruntime="1.31.0"), OLD)
+    assert found == [("pip install 'glmlite[onnx]'", False)]
 
 
 def test_the_same_interpreter_is_listed_once(tmp_path, monkeypatch):
@@ -101,4 +113,8 @@ def test_the_page_and_the_json(glmlite_command, tmp_path):
     data = json.loads(glmlite_command("doctor", "--json", **bare).stdout)
     assert data["interpreters"][0]["python"] == sys.executable
     assert data["host"]["cores"] >= 1
-    assert set(data) == {"host", "interpreters", "mindir_pairs", "missing", "can_export"}
+    keys = {"host", "interpreters", "mindir_pairs", "missing", "onnx", "can_export"}
+    assert set(data) == keys
+    packages = data["interpreters"][0]["found"]["packages"]
+    assert data["onnx"]["onnxruntime"] == packages["onnxruntime"]
+    assert 1 <= data["onnx"]["threads"] <= data["host"]["cores"]

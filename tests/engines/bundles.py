@@ -20,12 +20,21 @@ KINDS = {
     "mindspore": ("mindspore", False),
     "mindspore_worker": ("mindspore", True),
     "lite_worker": ("lite", True),
+    "onnx": ("onnx", False),
+    "onnx_standard": ("onnx", False),
+}
+# What such a kind's bundle has in its recipe, where that is not MindIR.
+FORMATS = {
+    "onnx": {"export__format": "onnx"},
+    "onnx_standard": {"export__format": "onnx", "export__flavor": "standard"},
 }
 MARKS = {
     "reference": [],
     "mindspore": [pytest.mark.mindspore],
     "mindspore_worker": [pytest.mark.lite],
     "lite_worker": [pytest.mark.lite],
+    "onnx": [],
+    "onnx_standard": [],
 }
 
 
@@ -106,9 +115,14 @@ class Bundles:
                 where there is one, for what it writes runs on every engine.
             **changes: see `recipe`, e.g. export__batch_size=3.
         """
+        onnx = changes.get("export__format") == "onnx"
+        if onnx:
+            pytest.importorskip("onnx")
+            pytest.importorskip("onnxruntime")
         if where == "best":
-            where = "toolchain" if self.toolchain else "here"
-        self.require(where == "toolchain")
+            where = "toolchain" if self.toolchain and not onnx else "here"
+        if not onnx:
+            self.require(where == "toolchain")
         key = (name, where, repr(sorted(changes.items())))
         if key not in self._paths:
             label = hashlib.sha256(repr(key).encode()).hexdigest()[:8]
@@ -142,7 +156,7 @@ class Bundles:
         from glmlite.runtime.engines import EngineOptions, open_engine
 
         name, in_toolchain = KINDS[kind]
-        if name != "reference":
+        if name not in ("reference", "onnx"):
             self.require(in_toolchain)
         options = EngineOptions(toolchain=self.toolchain if in_toolchain else None, threads=1)
         opened = open_engine(Bundle.open(path), name, options)

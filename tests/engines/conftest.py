@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engines.bundles import Bundles
+from tests.engines.bundles import FORMATS, Bundles
 from tests.engines.driving import Running
 
 
@@ -18,6 +18,7 @@ def running(request: pytest.FixtureRequest, bundles: Bundles) -> Iterator[Runnin
     """
     name, kind = request.param
     subject = bundles.subject(name)
-    path = bundles.export(name, **getattr(request.module, "EXPORT", {}))
+    changes = getattr(request.module, "EXPORT", {}) | FORMATS.get(kind, {})
+    path = bundles.export(name, **changes)
     with bundles.open(path, kind) as engine:
         yield Running(subject, engine, kind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from tests.checkpoint.adapters.drawing import (
     terms,
     write_peft,
 )
-from tests.engines.bundles import KINDS, MARKS, Bundles
+from tests.engines.bundles import FORMATS, KINDS, MARKS, Bundles
 from tests.engines.driving import FP32, close
 from tests.fixtures import drawing
 from tests.fixtures.models import MODELS
@@ -36,7 +36,8 @@ ENCODER = draw_encoder(MODEL, LENGTH, inner=20)
 
 
 @pytest.fixture(scope="module")
-def bundle(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def changes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What makes the recipe one of a model with two adapters and a prefix."""
     folder = tmp_path_factory.mktemp("adapters")
     write_peft(folder / "peft", PEFT, r=4, lora_alpha=8)
     save_file(mindpet_tensors(MINDPET), folder / "mindpet.safetensors")
@@ -46,12 +47,15 @@ def bundle(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"path": str(folder / "mindpet.safetensors")},
         {"path": str(folder / "prefix.safetensors")},
     ]
-    return bundles.export("glm2", model__adapter=entries, export__score_tokens=7)
+    return {"model__adapter": entries, "export__score_tokens": 7}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(kind, marks=MARKS[kind]) for kind in KINDS])
-def engine(request: pytest.FixtureRequest, bundles: Bundles, bundle: Path) -> Iterator[Engine]:
-    with bundles.open(bundle, request.param) as opened:
+def engine(
+    request: pytest.FixtureRequest, bundles: Bundles, changes: dict[str, Any]
+) -> Iterator[Engine]:
+    path = bundles.export("glm2", **changes, **FORMATS.get(request.param, {}))
+    with bundles.open(path, request.param) as opened:
         yield opened
 
 
@@ -68,8 +72,8 @@ def oracle(ids: list[int]) -> NDArray[np.float64]:
     ).logits
 
 
-def test_manifest(bundle: Path) -> None:
-    manifest = Bundle.open(bundle).manifest
+def test_manifest(bundles: Bundles, changes: dict[str, Any]) -> None:
+    manifest = Bundle.open(bundles.export("glm2", **changes)).manifest
     assert manifest.prefix_length == LENGTH
     adapters = manifest.checkpoint["adapters"]
     assert [a["kinds"] for a in adapters] == [["peft"], ["mindpet"], ["prefix"]]

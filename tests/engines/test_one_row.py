@@ -10,9 +10,10 @@ from tests.engines.driving import FP32, Running, decode, prefill
 
 # MindSpore in the toolchain runs the same graphs as here: models that differ most are enough.
 IN_TOOLCHAIN = (subjects.GOLDEN, "glm2_32k", "odd_sizes", "prefix")
+DYNAMIC = ("reference", "onnx", "onnx_standard")
 RUNS = [
-    *pairs(subjects.NAMES, ("reference", "mindspore", "lite_worker")),
-    *pairs(IN_TOOLCHAIN, ("mindspore_worker",)),
+    *pairs(subjects.NAMES, ("reference", "mindspore", "lite_worker", "onnx")),
+    *pairs(IN_TOOLCHAIN, ("mindspore_worker", "onnx_standard")),
 ]
 
 
@@ -31,8 +32,8 @@ def test_greedy_whatever_the_chunks(running: Running, size: int) -> None:
         assert len(reply) > 10
 
 
-@pytest.mark.parametrize("running", pairs(subjects.NAMES, ("reference",)), indirect=True)
-def test_reference_takes_any_chunk(running: Running) -> None:
+@pytest.mark.parametrize("running", pairs(subjects.NAMES, DYNAMIC), indirect=True)
+def test_a_dynamic_engine_takes_any_chunk(running: Running) -> None:
     """A chunk of padding and all, longer than any prompt."""
     for case in running.subject.cases:
         cache = running.engine.new_cache()

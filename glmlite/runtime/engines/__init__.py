@@ -23,7 +23,7 @@ __all__ = [
     "open_engine",
 ]
 
-ENGINES = ("auto", "lite", "mindspore", "reference")
+ENGINES = ("auto", "lite", "mindspore", "onnx", "reference")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,9 @@ def open_engine(
 
     Args:
         bundle: from `Bundle.open`.
-        name: one of `ENGINES`; "auto" takes Lite, else MindSpore, else the NumPy reference,
-            whichever the toolchain has, and says why.
+        name: one of `ENGINES`; "auto" takes ONNX Runtime for ONNX graphs; for MindIR it takes
+            Lite, else MindSpore, whichever the toolchain has; else the NumPy reference. It says
+            why.
         options: how it runs.
 
     Raises:
@@ -56,6 +57,13 @@ def open_engine(
             "There is no engine {name!r}; there are: {known}.", name=name, known=", ".join(ENGINES)
         )
     reason = _("as asked for")
+    if name == "auto" and any(graph.format == "onnx" for graph in bundle.manifest.graphs):
+        name, reason = choose_for_onnx()
+    if name == "onnx":
+        from glmlite.runtime.engines.onnx import open_onnx
+
+        options = options.resolve(name, has_ascend=False)
+        return OpenedEngine(open_onnx(bundle, options), name, reason)
     interpreter = find_toolchain(options.toolchain) if name != "reference" else None
     if name == "auto" and interpreter:
         name, reason = choose_engine(bundle, interpreter)
@@ -64,6 +72,19 @@ def open_engine(
         return OpenedEngine(_open_reference(bundle), "reference", reason)
     options = options.resolve(name, has_ascend=interpreter.ascend)
     return OpenedEngine(_open_graphs(bundle, name, interpreter, options), name, reason)
+
+
+def choose_for_onnx() -> tuple[str, str]:
+    """What "auto" means for a bundle of ONNX graphs; no toolchain is asked."""
+    from glmlite.runtime.engines.onnx_session import installed_version
+
+    version = installed_version()
+    if version is not None:
+        return "onnx", _("the bundle holds ONNX graphs, and ONNX Runtime {v} is here", v=version)
+    return "reference", _(
+        "the bundle holds ONNX graphs, and ONNX Runtime is not installed "
+        "(pip install 'glmlite[onnx]'); this NumPy engine is slow"
+    )
 
 
 def choose_engine(bundle: Bundle, interpreter: Interpreter) -> tuple[str, str]:

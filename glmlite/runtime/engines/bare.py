@@ -8,7 +8,7 @@ from typing import Any
 
 from glmlite.errors import EngineError
 from glmlite.i18n import _
-from glmlite.runtime.engines import ENGINES, OpenedEngine
+from glmlite.runtime.engines import OpenedEngine
 from glmlite.runtime.engines.base import EngineSpec
 from glmlite.runtime.engines.contracts import BareGraph, read_bare_graph, to_job
 from glmlite.runtime.engines.interpreter import Interpreter, find_toolchain
@@ -141,7 +141,7 @@ def open_pair(
         EngineError: the engine is missing, or refuses a graph.
     """
     options = options or EngineOptions()
-    if name not in ENGINES or name == "reference":
+    if name not in ("auto", "lite", "mindspore"):
         raise EngineError(
             "Bare graphs run on the engines lite and mindspore, not on {name!r}.", name=name
         )

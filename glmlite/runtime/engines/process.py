@@ -10,9 +10,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 import glmlite.toolchain
 from glmlite.errors import EngineError, WorkerDiedError
 from glmlite.runtime.engines.interpreter import clean_environment
+from glmlite.runtime.engines.interrupts import interrupt_deferred
 from glmlite.toolchain import protocol
 
 _FOLDER = Path(glmlite.toolchain.__file__).parent
@@ -33,29 +33,6 @@ def _environment(python: str) -> dict[str, str]:
     env["GLMLITE_WORKER_PARENT"] = str(os.getpid())
     env.setdefault("GLOG_v", "3")
     return env
-
-
-@contextlib.contextmanager
-def _interrupt_deferred() -> Iterator[None]:
-    """Hold Ctrl-C back until the answer is in, so that no frame is cut; a second comes through."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed = False
-
-    def hold(signum: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    previous = signal.signal(signal.SIGINT, hold)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 class WorkerProcess:
@@ -118,7 +95,7 @@ class WorkerProcess:
         """
         with self._lock:
             try:
-                with _interrupt_deferred() if deferring else contextlib.nullcontext():
+                with interrupt_deferred() if deferring else contextlib.nullcontext():
                     reply, out = self._exchange(header, arrays, on_progress)
             except (protocol.ConnectionClosedError, OSError, ValueError) as error:
                 raise self._died() from error

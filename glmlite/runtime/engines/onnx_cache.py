@@ -1,0 +1,102 @@
+"""Caches of the engine `onnx`: one NumPy allocation each, bound to graphs without copies."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from glmlite.runtime.engines.base import Cache, Float32Array
+
+# First cache length where attention costs O(S) a step; doubled when it is full.
+FIRST_LENGTH = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class CacheShape:
+    """What all caches of one engine have in common.
+
+    Attributes:
+        batch_size: B. num_layers: L. num_groups: G. head_dim: D. cache_length: the largest S.
+        in_place: graphs write into the arrays that they read; otherwise into a second set, and
+            the cache grows with what it holds.
+        prefix: keys and values [G, P, D] of each layer's prefix.
+    """
+
+    batch_size: int
+    num_layers: int
+    num_groups: int
+    head_dim: int
+    cache_length: int
+    in_place: bool
+    prefix: Sequence[tuple[Float32Array, Float32Array]]
+
+    @property
+    def prefix_length(self) -> int:
+        """P."""
+        return self.prefix[0][0].shape[1] if self.prefix else 0
+
+
+class OnnxCache(Cache):
+    """Keys and values of B rows, float32 [2 L, B, G, S, D].
+
+    Fresh memory is zeros that nobody has touched: slots take up memory when they are first used.
+
+    Attributes:
+        shape: of all caches of the engine.
+        current: what the cache holds.
+        other: where the next step's result goes; the same array if graphs write in place.
+        bindings: (graph, rows, whether `current` is the second array) -> its `Binding`; emptied
+            when the arrays change.
+    """
+
+    def __init__(self, shape: CacheShape) -> None:
+        self.shape = shape
+        self.bindings: dict[tuple[str, int, int, bool], Any] = {}
+        self.turned = False
+        length = shape.cache_length
+        if not shape.in_place:
+            length = min(length, FIRST_LENGTH + shape.prefix_length)
+        self._allocate(length)
+        for layer, pair in enumerate(shape.prefix):
+            for part, values in enumerate(pair):
+                self.current[2 * layer + part, :, :, : shape.prefix_length] = values
+
+    def _allocate(self, length: int) -> None:
+        s = self.shape
+        sizes = (2 * s.num_layers, s.batch_size, s.num_groups, length, s.head_dim)
+        self.current: Float32Array = np.zeros(sizes, np.float32)
+        self.other: Float32Array = self.current if s.in_place else np.zeros(sizes, np.float32)
+
+    @property
+    def length(self) -> int:
+        """S as it is now."""
+        return int(self.current.shape[3])
+
+    def grow(self, slots: int) -> None:
+        """Make room for so many slots (prefix included; at most the largest S)."""
+        old, length = self.current, self.length
+        if slots <= length:
+            return
+        while length < slots:
+            length *= 2
+        self.bindings.clear()
+        self._allocate(min(length, self.shape.cache_length))
+        self.current[:, :, :, : old.shape[3]] = old
+
+    @contextlib.contextmanager
+    def kept(self, rows: Sequence[int]) -> Iterator[None]:
+        """Put back what a step at position 0 writes into these rows, which should only idle."""
+        slot = self.shape.prefix_length
+        before = self.current[:, rows, :, slot]
+        try:
+            yield
+        finally:
+            self.current[:, rows, :, slot] = before
+
+    def turn(self) -> None:
+        """Take the result of a step that did not write in place."""
+        self.current, self.other, self.turned = self.other, self.current, not self.turned

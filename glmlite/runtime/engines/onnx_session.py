@@ -1,0 +1,85 @@
+"""Opening a graph in ONNX Runtime: its version, its threads, its settings."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+from glmlite.errors import EngineError
+from glmlite.runtime.engines.versions import version_key
+from glmlite.runtime.threads import default_threads
+
+# The first one whose MatMulNBits takes 8 bits on a CPU.
+MINIMUM = "1.22"
+# Of ONNX Runtime's log: what it throws is told in our own words.
+_FATAL = 4
+
+
+def installed_version() -> str | None:
+    """ONNX Runtime's version in this interpreter, None where there is none; imports nothing."""
+    try:
+        return importlib.metadata.version("onnxruntime")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def import_onnxruntime() -> Any:
+    """The package.
+
+    Raises:
+        EngineError: it is missing, broken, or too old.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError(
+            "The engine onnx needs ONNX Runtime, which cannot be imported: {error}",
+            hint="pip install 'glmlite[onnx]'",
+            error=str(error),
+        ) from error
+    found = str(onnxruntime.__version__)
+    if version_key(found) < version_key(MINIMUM):
+        raise EngineError(
+            "The engine onnx needs ONNX Runtime {minimum} or newer; this one is {found}.",
+            hint="pip install -U 'onnxruntime>={minimum}'",
+            minimum=MINIMUM,
+            found=found,
+        )
+    onnxruntime.set_default_logger_severity(_FATAL)
+    return onnxruntime
+
+
+def open_session(path: Path, threads: int | None) -> Any:
+    """An `InferenceSession` of a graph that was checked (`check_onnx_graphs`).
+
+    Weights are mapped from the bundle's file; those that ONNX Runtime rearranges for its kernels
+    are in memory once, rearranged.
+
+    Args:
+        path: of the graph.
+        threads: that share a product; None: one for each core.
+
+    Raises:
+        EngineError: ONNX Runtime is missing, or refuses the graph.
+    """
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or default_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise EngineError(
+            "ONNX Runtime {version} does not open {path}: {error}",
+            hint="A newer ONNX Runtime may: pip install -U onnxruntime",
+            version=onnxruntime.__version__,
+            path=str(path),
+            error=first_words(error),
+        ) from error
+
+
+def first_words(error: BaseException) -> str:
+    """The beginning of a backend's message, on one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
