@@ -1,6 +1,6 @@
 """What engines do to activations in front of quantized weights, in NumPy.
 
-Source: ONNX operator `DynamicQuantizeLinear` for the rule of uint8; ONNX Runtime's `MatMulNBits`
+Source: `glmlite.exporter.onnx_graph.quantized` for tokens in uint8; ONNX Runtime's `MatMulNBits`
 with accuracy level 4 for int8 in blocks.
 """
 
@@ -20,10 +20,9 @@ FLOAT = "float32"
 
 
 def round_tokens(x: Float32Array) -> Float32Array:
-    """Each row rounded to 256 steps between its smallest and largest value, 0 included.
+    """Each row rounded to 255 steps around 0.
 
-    scale = (max - min) / 255, zero point = round(-min / scale), q = round(x / scale) + zero point,
-    clipped to 0 … 255; a row of zeros stays.
+    scale = absmax / 127, q = round(x / scale) + 128; a row of zeros stays.
 
     Args:
         x: float32 [tokens, in].
@@ -31,15 +30,10 @@ def round_tokens(x: Float32Array) -> Float32Array:
     Returns:
         The values that the integers stand for, the same shape.
     """
-    low = np.minimum(x.min(axis=1, keepdims=True), np.float32(0))
-    high = np.maximum(x.max(axis=1, keepdims=True), np.float32(0))
-    scale = (high - low) / np.float32(255)
-    scale[scale == 0] = 1
-    zero_point = np.clip(np.rint(-low / scale), 0, 255)
+    size = np.maximum(x.max(axis=1, keepdims=True), -x.min(axis=1, keepdims=True))
+    scale = np.maximum(size, np.float32(1e-30)) * np.float32(1 / 127)
     rounded: Float32Array = np.rint(x / scale)
-    rounded += zero_point
-    np.clip(rounded, 0, 255, out=rounded)
-    rounded -= zero_point
+    np.clip(rounded, -128, 127, out=rounded)
     rounded *= scale
     return rounded
 

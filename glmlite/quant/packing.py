@@ -225,7 +225,7 @@ def pack(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     whole: NDArray[np.uint8] = values.astype(np.uint8)
     if bits == 8:
         return whole
-    packed = whole[..., 0::2].copy()
+    packed: NDArray[np.uint8] = whole[..., 0::2].copy()
     odd = whole[..., 1::2]
     packed[..., : odd.shape[-1]] |= np.left_shift(odd, 4)
     return packed

@@ -10,9 +10,9 @@ from pathlib import Path
 import glmlite
 from glmlite.bundle import Bundle
 from glmlite.bundle.accuracy import AccuracyEntry
-from glmlite.bundle.weights import BundleWeights
 from glmlite.bundle.manifest import GraphEntry, Manifest, ParityEntry, WeightsEntry
 from glmlite.bundle.store import check_output, describe_files, publish, staging
+from glmlite.bundle.weights import BundleWeights
 from glmlite.errors import ExportError
 from glmlite.exporter.weights import INDEX, WEIGHTS
 from glmlite.i18n import _
@@ -187,8 +187,6 @@ def _describe(job: Job, folder: Path, made: _Made, sample: Sample, progress: Pro
         progress,
         job.bundle.prefix_cache(),
     )
-    total = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    progress.stage(_("Hashing the files"), total, "B")
     return dataclasses.replace(
         old,
         graphs=made.graphs,

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from glmlite.bundle import Bundle
-from glmlite.bundle.weights import BundleWeights
 from glmlite.bundle.manifest import GraphEntry, ParityEntry
+from glmlite.bundle.weights import BundleWeights
 from glmlite.errors import ExportError
 from glmlite.exporter.graphs import export_mindir
 from glmlite.exporter.parity import (

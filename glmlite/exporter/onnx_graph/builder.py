@@ -50,13 +50,13 @@ class GraphBuilder:
     Args:
         index: of the weights that the graph reads.
         opset: version of the standard operators.
-        weights_prefix: of the weight set: put before every parameter's name.
+        weights_prefix: of the weight set; what that lacks is taken from the first one.
     """
 
     def __init__(self, index: WeightsIndex, opset: int, weights_prefix: str = "") -> None:
         self._onnx = import_onnx()
         self.index, self.opset, self.weights_prefix = index, opset, weights_prefix
-        self.quantized: Mapping[str, Mapping[str, Any]] = getattr(index, "quantized", {})
+        self.quantized = index.quantized
         self._nodes: list[Any] = []
         self._initializers: dict[str, Any] = {}
         self._inputs: list[Any] = []
@@ -157,6 +157,11 @@ class GraphBuilder:
             self._shapes[tensor] = (value.shape, self._kind(value.dtype))
         return tensor
 
+    def constant_of_shape(self, of: str, value: NDArray[Any], scope: str, shape: Shape) -> str:
+        """Add a tensor full of one value, of the shape that tensor `of` holds."""
+        tensor = self._onnx.numpy_helper.from_array(value)
+        return self.node("ConstantOfShape", [of], scope, shape, value.dtype, value=tensor)
+
     def integers(self, values: Sequence[int], dtype: DTypeLike = np.int64) -> str:
         """A constant vector of integers, e.g. a shape or axes."""
         name = "x".join(str(v).replace("-", "minus_") for v in values)
@@ -169,8 +174,7 @@ class GraphBuilder:
 
     def stored_name(self, parameter: str) -> str:
         """A parameter's name in the index: of the graph's weight set, or else of the first one."""
-        own = self.weights_prefix + parameter
-        return own if own in self.index.tensors or own in self.quantized else parameter
+        return self.index.find(parameter, self.weights_prefix)
 
     def weight(self, parameter: str) -> str:
         """A plain parameter, left in the data file; returns its name in the graph.
