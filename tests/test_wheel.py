@@ -28,7 +28,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         return set(archive.namelist())
 
 
-@pytest.mark.parametrize("kind", ["export_configs", "quant"])
+@pytest.mark.parametrize("kind", ["export_configs", "quant", "runtime"])
 def test_recipes_ship_in_the_wheel(names: set[str], kind: str) -> None:
     recipes = [p for p in (ROOT / kind).iterdir() if p.is_file()]
     assert recipes

@@ -54,6 +54,10 @@ class Backend(abc.ABC):
         """The values of a cache, for moving them into a longer one."""
 
     @abc.abstractmethod
+    def count_inputs(self, model: Any, graph: Graph) -> int:
+        """How many inputs a loaded graph takes."""
+
+    @abc.abstractmethod
     def cache_dtype(self, model: Any, graph: Graph) -> np.dtype[Any]:
         """The dtype that a loaded graph's cache inputs take."""
 

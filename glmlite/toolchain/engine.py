@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from .backend import Backend, CacheData, Graph, Rows
     from .in_graph_cache import InGraphEngine
+    from .resident import ResidentEngine
 
     # Whether a score graph is meant, T, and S.
     GraphKey = tuple[bool, int, int]
@@ -60,9 +61,14 @@ class GraphEngine:
         backend.declare(job["graphs"])
         # A pair of versions that does not fit shows at once, not in the first answer.
         smallest = min(self.graphs)
-        self.cache_dtype = backend.cache_dtype(self._load(smallest), self.graphs[smallest])
+        model = self.load(smallest)
+        # Three inputs and no cache: the graphs keep it themselves (`resident`).
+        self.cache_inside = backend.count_inputs(model, self.graphs[smallest]) == 3
+        if not self.cache_inside:
+            self.cache_dtype = backend.cache_dtype(model, self.graphs[smallest])
 
-    def _load(self, key: GraphKey) -> Any:
+    def load(self, key: GraphKey) -> Any:
+        """The model of a graph, loaded when it is first wanted."""
         if key not in self.loaded:
             self.loaded[key] = self.backend.load(self.graphs[key])
         return self.loaded[key]
@@ -113,8 +119,26 @@ class GraphEngine:
         input_ids, position, valid_length = rows
         tokens = input_ids.shape[1]
         needed = int(self.job["prefix_length"] + (position + valid_length).max())
+        length = self.pick_length(tokens, needed, cache.cache_length, score)
+        graph = self.load((score, tokens, length))
+        if length != cache.cache_length:
+            self._grow(cache, length)
+        return self.run_model(graph, rows, cache.data, tokens, score)
+
+    def pick_length(self, tokens: int, needed: int, current: int, score: bool) -> int:
+        """The shortest cache length, `current` or more, whose graph takes a step.
+
+        Args:
+            tokens: T of the step.
+            needed: slots that will be filled.
+            current: the cache's length by now.
+            score: whether a score graph is meant.
+
+        Raises:
+            ToolchainError: there is none.
+        """
         lengths = [
-            s for s in self.cache_lengths if s >= max(needed, cache.cache_length)
+            s for s in self.cache_lengths if s >= max(needed, current)
             and (score, tokens, s) in self.graphs
         ]  # fmt: skip
         if not lengths:
@@ -123,11 +147,18 @@ class GraphEngine:
                 tokens=tokens,
                 needed=needed,
             )
-        graph = self._load((score, tokens, lengths[0]))
-        if lengths[0] != cache.cache_length:
-            self._grow(cache, lengths[0])
+        return lengths[0]
+
+    def run_model(
+        self, model: Any, rows: Rows, cache: CacheData, tokens: int, score: bool
+    ) -> NDArray[np.float32]:
+        """Run a loaded graph; float32 [B,V], or [B,T,V] from a score graph.
+
+        Raises:
+            ToolchainError: the backend failed, or returned something else.
+        """
         try:
-            logits = self.backend.run(graph, rows, cache.data)
+            logits = self.backend.run(model, rows, cache)
         except ToolchainError:
             raise
         except Exception as error:
@@ -160,7 +191,7 @@ class GraphEngine:
         self.backend.close()
 
 
-def open_engine(job: Mapping[str, Any]) -> GraphEngine | InGraphEngine:
+def open_engine(job: Mapping[str, Any]) -> GraphEngine | InGraphEngine | ResidentEngine:
     """The engine of a job.
 
     Args:
@@ -180,4 +211,9 @@ def open_engine(job: Mapping[str, Any]) -> GraphEngine | InGraphEngine:
         from .in_graph_cache import InGraphEngine
 
         return InGraphEngine(backend, job)
-    return GraphEngine(backend, job)
+    engine = GraphEngine(backend, job)
+    if engine.cache_inside:
+        from .resident import ResidentEngine
+
+        return ResidentEngine(engine)
+    return engine

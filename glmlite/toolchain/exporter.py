@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import mindir
+from . import mindir, mindir_names
 from .errors import ToolchainError
 from .weights import WeightsIndex
 
@@ -90,7 +90,10 @@ def export_graphs(
         os.makedirs(scratch)
         try:
             ms.export(net, *inputs, file_name=os.path.join(scratch, "graph"), file_format="MINDIR")
-            entry = _share_weights(scratch, out_dir, weights_dir, graph_file(graph), index, arrays)
+            names = mindir_names.cache_names(config["num_layers"], graph["cache_length"])
+            entry = _share_weights(
+                scratch, out_dir, weights_dir, graph_file(graph), index, arrays, names
+            )
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         entry.update(signature(config["num_layers"]))
@@ -116,8 +119,12 @@ def _share_weights(
     name: str,
     index: WeightsIndex,
     arrays: Mapping[str, NDArray[Any]],
+    cache_names: list[str],
 ) -> dict[str, Any]:
-    """Point what MindSpore wrote at the shared weights file, after comparing both."""
+    """Point what MindSpore wrote at the shared weights file, after comparing both.
+
+    The nodes that write the cache are named alike in every graph (`mindir_names`).
+    """
     written = [f for f in os.listdir(scratch) if f.endswith(".mindir")]
     if len(written) != 1:
         raise ToolchainError("MindSpore wrote {files} instead of one MindIR.", files=str(written))
@@ -142,7 +149,9 @@ def _share_weights(
     if missing:
         raise ToolchainError("MindSpore left parameters out: {names}", names=", ".join(missing))
     target = os.path.join(out_dir, name)
-    mindir.rewrite_parameters(source, target, places)
+    shared = os.path.join(scratch, "shared")
+    mindir.rewrite_parameters(source, shared, places)
+    mindir_names.name_outputs(shared, target, cache_names)
     os.chmod(target, 0o644)
     return {"file": name, "mindir_version": mindir.read_version(target)}
 

@@ -6,6 +6,9 @@ What an installed Lite can do is looked up on its classes, never read off its ve
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +16,7 @@ import numpy as np
 from . import mindir
 from .backend import Backend
 from .errors import ToolchainError, first_words
+from .lite_device import DeviceCache, DeviceRuns, takes_device_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +35,11 @@ def max_mindir_version(lite_version: str) -> int | None:
 
 
 class LiteBackend(Backend):
-    """Builds one `Model` a graph; the caches are arrays of the host.
+    """Builds one `Model` a graph; caches are arrays of the host, or Tensors of the device.
 
     Args:
-        options: threads, device ("cpu" or "ascend"), device_id, rank_id, provider,
-            engine_config (path of an ini file, or "prefill.ini,decode.ini", or None).
+        options: threads, device ("cpu" or "ascend"), device_id, rank_id, provider, and "choices":
+            what the graphs may be built with (`lite_config.build.lite_choices`).
         lite: the module; for tests of what other versions offer.
 
     Raises:
@@ -63,6 +67,19 @@ class LiteBackend(Backend):
         self.device: str = options.get("device") or "cpu"
         self.group: Any = None
         self.models: dict[str, Any] = {}
+        self.scratch: Any = None
+        self.choice = self._choose(options.get("choices") or [])
+        wanted = self.device == "ascend" and self.choice.get("cache") == "device"
+        self.on_device = wanted and takes_device_tensors(lite)
+        self.runs = DeviceRuns(lite)
+
+    def _choose(self, choices: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """The first choice whose provider this Lite has; the last one where none has."""
+        if not choices:
+            return {}
+        has_provider = self.device == "ascend" and hasattr(self.lite.Context().ascend, "provider")
+        fitting = [c for c in choices if has_provider or not c["provider"]]
+        return (fitting or list(choices))[0]
 
     def context(self) -> Any:
         """A Lite context for the chosen device.
@@ -80,6 +97,8 @@ class LiteBackend(Backend):
             ascend.device_id = options.get("device_id") or 0
             for attribute in ("rank_id", "provider"):
                 value = options.get(attribute)
+                if attribute == "provider":
+                    value = value or self.choice.get("provider")
                 if value in (None, "") or (attribute == "rank_id" and not value):
                     continue
                 if not hasattr(ascend, attribute):
@@ -103,14 +122,24 @@ class LiteBackend(Backend):
         self.models = {graph["path"]: self.lite.Model() for graph in graphs}
         self.group.add_model(list(self.models.values()))
 
-    def build_arguments(self, phase: str) -> dict[str, str]:
-        """Keyword arguments of `build_from_file` for a graph of this phase."""
-        config: str | None = self.options.get("engine_config")
-        if not config:
+    def build_arguments(self, graph: Graph) -> dict[str, str]:
+        """Keyword arguments of `build_from_file` for a graph; what is generated goes to a file."""
+        entry = self.choice.get("graphs", {}).get(graph["path"]) or {}
+        if "path" in entry:
+            return {"config_path": entry["path"]}
+        sections = entry.get("sections")
+        if not sections:
             return {}
-        prefill, _, decode = config.partition(",")
-        config = decode if decode and phase == "decode" else prefill
-        return {"config_path": config}
+        if self.scratch is None:
+            self.scratch = tempfile.TemporaryDirectory(prefix="glmlite-")
+        name = os.path.basename(graph["path"]) + ".ini"
+        path = os.path.join(self.scratch.name, name)
+        lines = []
+        for section, values in sections.items():
+            lines += ["[%s]" % section] + ["%s=%s" % pair for pair in values.items()] + [""]
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines))
+        return {"config_path": path}
 
     def load(self, graph: Graph) -> Any:
         """Build one graph.
@@ -129,7 +158,7 @@ class LiteBackend(Backend):
         if limit is not None and found > limit:
             raise self._too_new(graph, found)
         model = self.models.get(path) or self.lite.Model()
-        arguments = self.build_arguments(graph["phase"])
+        arguments = self.build_arguments(graph)
         try:
             model.build_from_file(path, self.lite.ModelType.MINDIR, self.context(), **arguments)
         except Exception as error:
@@ -160,12 +189,31 @@ class LiteBackend(Backend):
         )
 
     def new_cache(self, arrays: Sequence[NDArray[Any]]) -> CacheData:
-        """Arrays of their own."""
+        """Arrays of their own, or Tensors on the device."""
+        if self.on_device:
+            try:
+                device = "ascend:%d" % (self.options.get("device_id") or 0)
+                return DeviceCache(self.lite, arrays, device)
+            except Exception as error:
+                self._leave_device(error)
         return [np.array(a) for a in arrays]
 
     def to_arrays(self, cache: CacheData) -> Sequence[NDArray[Any]]:
-        """The cache is arrays already."""
-        return cache
+        """The cache as arrays, for moving it into longer ones."""
+        return cache.read() if isinstance(cache, DeviceCache) else cache
+
+    def _leave_device(self, error: Exception) -> None:
+        """From now on caches are arrays of the host; said once, in the log."""
+        self.on_device = False
+        print(
+            "glmlite: MindSpore Lite %s does not take device Tensors here; caches go through the "
+            "host from now on: %s" % (self.version, first_words(error)),
+            file=sys.stderr,
+        )
+
+    def count_inputs(self, model: Any, graph: Graph) -> int:
+        """As the built model says: variables are no inputs any more."""
+        return len(model.get_inputs())
 
     def cache_dtype(self, model: Any, graph: Graph) -> np.dtype[Any]:
         """The dtype of the graph's cache inputs: Lite turns float16 ones into float32 on x86."""
@@ -178,8 +226,24 @@ class LiteBackend(Backend):
         Lite keeps pointers into what it is given and reuses the memory of what it returns, so the
         inputs stay referenced here and every output is copied.
         """
+        rows = [np.ascontiguousarray(row) for row in rows]
+        if not isinstance(cache, DeviceCache):
+            return self._run_on_host(model, rows, cache)
+        if self.on_device and self.runs.knows(model):
+            try:
+                return self.runs.run(model, rows, cache)
+            except Exception as error:
+                self._leave_device(error)
+        arrays = cache.read()
+        logits = self._run_on_host(model, rows, arrays)
+        cache.write(arrays)
+        if self.on_device:
+            self.runs.learn(model, logits)
+        return logits
+
+    def _run_on_host(self, model: Any, rows: Rows, cache: CacheData) -> NDArray[Any]:
         inputs = model.get_inputs()
-        arrays = [*(np.ascontiguousarray(row) for row in rows), *cache]
+        arrays = [*rows, *cache]
         for tensor, array in zip(inputs, arrays):
             tensor.set_data_from_numpy(array)
         outputs = model.predict(inputs)
@@ -209,5 +273,8 @@ class LiteBackend(Backend):
             )
 
     def close(self) -> None:
-        """Let go of the group and its models."""
+        """Let go of the group, its models and the generated files."""
         self.group, self.models = None, {}
+        if self.scratch is not None:
+            self.scratch.cleanup()
+            self.scratch = None

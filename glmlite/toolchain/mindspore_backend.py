@@ -9,9 +9,11 @@ import numpy as np
 
 from .backend import Backend
 from .errors import ToolchainError, first_words
+from .mindspore_loading import Loader
+from .signature import read_signature
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,7 +30,7 @@ def set_cpu(ms: Any) -> None:
 
 
 class MindSporeBackend(Backend):
-    """Loads graphs as `nn.GraphCell`; the caches stay MindSpore Tensors, weights are shared.
+    """Loads graphs as `nn.GraphCell`; the caches stay MindSpore Tensors, weights are mapped once.
 
     Args:
         options: "threads" (0 or absent: MindSpore decides).
@@ -55,20 +57,26 @@ class MindSporeBackend(Backend):
         set_cpu(ms)
         if options.get("threads"):
             ms.set_context(runtime_num_threads=options["threads"])
-        self._shared: dict[str, Any] = {}
+        self._loader = Loader(ms)
+        self._nets: dict[str, Any] = {}
 
     def declare(self, graphs: Sequence[Graph]) -> None:
-        """MindSpore need not know: weights are shared as graphs are loaded."""
+        """Load every graph before the first one runs.
+
+        That costs next to nothing, but MindSpore 2.0 fills the room for the weights with zeros,
+        which should be over before the weights themselves come into memory.
+        """
+        for graph in graphs:
+            self._nets[graph["path"]] = self._read(graph, self._loader.load)
+        self._read(graphs[0], self._loader.forget)
 
     def load(self, graph: Graph) -> Any:
-        """Load one MindIR; later graphs take the first one's weights instead of their own.
+        """One of the declared graphs; MindSpore compiles it when it first runs."""
+        return self._nets[graph["path"]]
 
-        Raises:
-            ToolchainError: MindSpore refuses it.
-        """
-        ms = self.ms
+    def _read(self, graph: Graph, load: Callable[[str], Any]) -> Any:
         try:
-            net = ms.nn.GraphCell(ms.load(graph["path"]), params_init=self._shared or None)
+            return load(graph["path"])
         except Exception as error:
             raise ToolchainError(
                 "MindSpore {version} cannot load {path}: {error}",
@@ -77,9 +85,6 @@ class MindSporeBackend(Backend):
                 path=graph["path"],
                 error=first_words(error),
             ) from error
-        if not self._shared:
-            self._shared = dict(net.parameters_dict())
-        return net
 
     def new_cache(self, arrays: Sequence[NDArray[Any]]) -> CacheData:
         """Tensors of their own from arrays."""
@@ -88,6 +93,10 @@ class MindSporeBackend(Backend):
     def to_arrays(self, cache: CacheData) -> Sequence[NDArray[Any]]:
         """The cache as arrays, for moving it into longer ones."""
         return [tensor.asnumpy() for tensor in cache]
+
+    def count_inputs(self, model: Any, graph: Graph) -> int:
+        """Read off the file: a loaded graph does not tell."""
+        return len(read_signature(graph["path"]).inputs)
 
     def cache_dtype(self, model: Any, graph: Graph) -> np.dtype[Any]:
         """The dtype of the graph's cache inputs, as exported."""
@@ -102,12 +111,12 @@ class MindSporeBackend(Backend):
         return np.array(outputs[0].asnumpy())
 
     def share_state(self, first: Any, second: Any) -> None:
-        """Give the second graph the first one's Parameters: `params_init` only copies values."""
+        """Give the second graph the first one's Parameters."""
         held = dict(first.parameters_dict())
         for name, parameter in second.parameters_dict().items():
             if name in held and held[name].shape == parameter.shape:
                 parameter.assign_value(held[name])
 
     def close(self) -> None:
-        """Drop the weights."""
-        self._shared = {}
+        """Drop graphs and weights."""
+        self._nets, self._loader = {}, Loader(self.ms)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from .engine import GraphEngine
     from .in_graph_cache import InGraphEngine
+    from .resident import ResidentEngine
 
+    Engine = GraphEngine | InGraphEngine | ResidentEngine
     Header = Mapping[str, Any]
     Arrays = Sequence[NDArray[Any]]
     Reply = tuple[Mapping[str, Any], Arrays]
@@ -68,9 +70,9 @@ class Worker:
 
     def __init__(self, answers: BufferedIOBase) -> None:
         self.answers = answers
-        self.engine: GraphEngine | InGraphEngine | None = None
+        self.engine: Engine | None = None
 
-    def _opened(self) -> GraphEngine | InGraphEngine:
+    def _opened(self) -> Engine:
         if self.engine is None:
             raise RuntimeError("no bundle is open")
         return self.engine

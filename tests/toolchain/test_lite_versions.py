@@ -87,8 +87,14 @@ def test_ascend_settings_and_shared_weights(version: str, graphs: list[dict[str,
             "device": "ascend",
             "device_id": 3,
             "rank_id": 1,
-            "provider": "ge",
-            "engine_config": "prefill.ini,decode.ini",
+            "choices": [
+                {
+                    "name": "mine",
+                    "provider": "ge",
+                    "cache": "host",
+                    "graphs": {g["path"]: {"path": f"{g['phase']}.ini"} for g in graphs},
+                }
+            ],
         },
         lite,
     )

@@ -12,6 +12,7 @@ from glmlite.runtime.engines import OpenedEngine
 from glmlite.runtime.engines.base import EngineSpec
 from glmlite.runtime.engines.contracts import BareGraph, read_bare_graph, to_job
 from glmlite.runtime.engines.interpreter import Interpreter, find_toolchain
+from glmlite.runtime.engines.lite_config.build import lite_choices
 from glmlite.runtime.engines.mindir import LocalGraphs, MindIREngine, RemoteGraphs
 from glmlite.runtime.engines.options import EngineOptions
 
@@ -87,8 +88,17 @@ class GraphPair:
             "vocab_size": self.prefill.vocab_size,
             "prefix_length": 0,
             "prefix_path": None,
-            "options": options.to_dict(),
+            "options": {**options.to_dict(), "choices": self._choices(engine, options)},
         }
+
+    def _choices(self, engine: str, options: EngineOptions) -> list[dict[str, Any]]:
+        if engine != "lite":
+            return []
+        phases = {
+            str(graph.path.resolve()): phase
+            for graph, phase in ((self.prefill, "prefill"), (self.decode, "decode"))
+        }
+        return lite_choices(options.engine_config, options.device, phases)
 
 
 def read_pair(prefill: Path, decode: Path) -> GraphPair:

@@ -10,6 +10,8 @@ from typing import Any
 from glmlite.bundle.manifest import GraphEntry
 from glmlite.model.config import ModelConfig
 from glmlite.runtime.engines.base import EngineSpec
+from glmlite.runtime.engines.lite_config.build import lite_choices
+from glmlite.runtime.engines.lite_config.variables import check_shared_names, variable_options
 from glmlite.runtime.engines.mindir import LocalGraphs, MindIREngine, RemoteGraphs
 from glmlite.runtime.engines.options import EngineOptions
 
@@ -68,7 +70,26 @@ class GraphSet:
             "vocab_size": self.model.vocab_size,
             "prefix_length": self.prefix_length,
             "prefix_path": str(self.folder / self.prefix_cache) if self.prefix_cache else None,
-            "options": options.to_dict(),
+            "options": {**options.to_dict(), "choices": self.choices(engine, options)},
+        }
+
+    def choices(self, engine: str, options: EngineOptions) -> list[dict[str, Any]]:
+        """What Lite may build these graphs with; nothing for another engine."""
+        if engine != "lite":
+            return []
+        phases = {str(self.folder / g.file): g.phase for g in self.graphs}
+        return lite_choices(options.engine_config, options.device, phases, self.variables)
+
+    def variables(self) -> dict[str, dict[str, str]]:
+        """Where Lite finds each graph's cache, for cache=variables; by the graph's path.
+
+        Raises:
+            EngineError: the cache of these graphs cannot live in variables.
+        """
+        check_shared_names(self.folder, self.graphs)
+        return {
+            str(self.folder / g.file): variable_options(g, self.dtype, self.prefix_length)
+            for g in self.graphs
         }
 
     def open(self, engine: str, options: EngineOptions, python: str | None) -> MindIREngine:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import configparser
 import dataclasses
 import os
 from typing import Any
 
 from glmlite.errors import EngineError
+from glmlite.runtime.engines.lite_config.build import load_configs
 
 DEVICES = ("auto", "cpu", "ascend")
 
@@ -23,7 +23,8 @@ class EngineOptions:
         device: "auto" (Ascend where its driver is), "cpu" or "ascend"; for `lite`.
         device_id: Ascend device. rank_id: its rank in a distributed run.
         provider: Lite's Ascend provider, e.g. "ge"; None leaves it to Lite.
-        engine_config: Lite's ini file, or "prefill.ini,decode.ini".
+        engine_config: Lite's ini file or the name of one in runtime/, or "prefill.ini,decode.ini";
+            None takes a shipped one on Ascend (`lite_config.build.DEFAULTS`).
     """
 
     toolchain: str | os.PathLike[str] | None = None
@@ -41,9 +42,8 @@ class EngineOptions:
             )
         if self.threads is not None and self.threads < 1:
             raise EngineError("threads is {found}; it must be at least 1.", found=self.threads)
-        for path in (self.engine_config or "").split(","):
-            if path:
-                _check_ini(path)
+        if self.engine_config:
+            load_configs(self.engine_config)
 
     def resolve(self, engine: str, has_ascend: bool) -> EngineOptions:
         """These options for one engine, its device settled.
@@ -72,28 +72,7 @@ class EngineOptions:
         return dataclasses.replace(self, device=device)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for the toolchain, paths absolute."""
+        """Plain data for the toolchain; what `engine_config` means is added for each graph."""
         data = dataclasses.asdict(self)
-        del data["toolchain"]
-        if self.engine_config:
-            paths = self.engine_config.split(",")
-            data["engine_config"] = ",".join(os.path.abspath(p) for p in paths)
+        del data["toolchain"], data["engine_config"]
         return data
-
-
-def _check_ini(path: str) -> None:
-    """Refuse what is no ini file: Lite itself passes over one that it cannot parse."""
-    if not os.path.isfile(path):
-        raise EngineError("The engine's configuration {path} is no file.", path=path)
-    parser = configparser.ConfigParser(interpolation=None, strict=True, delimiters=("=",))
-    try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
-    except (configparser.Error, UnicodeDecodeError, OSError) as error:
-        raise EngineError(
-            "The engine's configuration {path} is no ini file: {error}",
-            path=path,
-            error=str(error),
-        ) from error
-    if not parser.sections():
-        raise EngineError("The engine's configuration {path} has no section.", path=path)
