@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from glmlite.bundle.bundle import MANIFEST, sha256_of
 from glmlite.bundle.manifest import FileEntry
 from glmlite.errors import ExportError
+from glmlite.i18n import _
 from glmlite.progress import Progress
 from glmlite.staging import move_into_place, staging_folder
 
@@ -53,12 +54,28 @@ def staging(output: Path, overwrite: bool = False) -> Iterator[Path]:
         yield folder
 
 
-def describe_files(folder: Path, progress: Progress) -> dict[str, FileEntry]:
-    """Size and sha256 of every file below `folder`, sorted by path."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+def describe_files(
+    folder: Path, progress: Progress, known: Mapping[str, FileEntry] | None = None
+) -> dict[str, FileEntry]:
+    """Size and sha256 of every file below `folder`, sorted by path.
+
+    Args:
+        folder: of a staged bundle.
+        progress: gets a stage that counts the bytes that are read.
+        known: path -> what was found out while the file was written; files of another size by now
+            are read all the same.
+    """
+    sizes = {
+        p.relative_to(folder).as_posix(): p.stat().st_size
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+    found = {p: e for p, e in (known or {}).items() if sizes.get(p) == e.size}
+    unread = sum(size for path, size in sizes.items() if path not in found)
+    progress.stage(_("Hashing the files"), unread, "B")
     return {
-        p.relative_to(folder).as_posix(): FileEntry(p.stat().st_size, sha256_of(p, progress))
-        for p in paths
+        path: found.get(path) or FileEntry(size, sha256_of(folder / path, progress))
+        for path, size in sizes.items()
     }
 
 

@@ -25,6 +25,7 @@ MAX_NAME_LENGTH = 512
 MAX_DIMENSIONS = 16
 MAX_SIZE = 1 << 48  # of a dimension, of bytes: no number in a file means more
 _CHUNK_ELEMENTS = 1 << 22
+_FLOAT16_INFINITY = 0x7C00  # and above it, NaN
 
 # Element types are called as in safetensors.
 ITEM_SIZES = {
@@ -109,7 +110,7 @@ class TensorFile(abc.ABC):
                 np.left_shift(raw, 16, out=chunk.view(np.uint32), dtype=np.uint32)
             else:
                 chunk[:] = raw
-            if not np.isfinite(chunk).all():
+            if not _is_finite(chunk):
                 raise CheckpointError(
                     "{file}: tensor {name} holds NaN or infinite values.",
                     hint="The checkpoint is damaged, or its training diverged; fetch it "
@@ -203,6 +204,12 @@ class TensorFile(abc.ABC):
             file=self.label,
             reason=error.strerror or type(error).__name__,
         )
+
+
+def _is_finite(chunk: NDArray[Any]) -> bool:
+    if chunk.dtype == np.float16:  # NumPy takes ten times as long over these
+        return int((chunk.view(np.uint16) & 0x7FFF).max(initial=0)) < _FLOAT16_INFINITY
+    return bool(np.isfinite(chunk).all())
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import glmlite
 from glmlite.bundle.manifest import (
+    FileEntry,
     GraphEntry,
     Manifest,
     ParityEntry,
@@ -25,6 +26,7 @@ from glmlite.exporter.config import ExportConfig, load_config
 from glmlite.exporter.plan import ExportPlan, make_plan
 from glmlite.exporter.proof import prove
 from glmlite.exporter.weights import (
+    DATA,
     INDEX,
     PREFIX_CACHE,
     WEIGHTS,
@@ -114,12 +116,13 @@ def _fill(folder: Path, plan: ExportPlan, backend: Backend, progress: Progress) 
     """Put everything but the manifest into the staging folder, prove it, and describe it."""
     size = weights_bytes(plan.model, plan.dtype)
     progress.stage(_("Writing the weights"), size, "B")
-    write_weights(plan.checkpoint, plan.model, plan.dtype, folder / WEIGHTS, progress)
+    data = write_weights(plan.checkpoint, plan.model, plan.dtype, folder / WEIGHTS, progress)
     tokenizer = _add_tokenizer(folder, plan)
     write_prefix(plan.prefix, folder)
     graphs = backend.export(folder, plan, progress)
     parity = prove(folder, plan, graphs, backend, progress)
-    return describe(folder, plan, graphs, parity, tokenizer, backend, progress)
+    files = describe_files(folder, progress, {f"{WEIGHTS}/{DATA}": data})
+    return describe(plan, graphs, parity, tokenizer, files, backend)
 
 
 def _add_tokenizer(folder: Path, plan: ExportPlan) -> TokenizerEntry | None:
@@ -130,17 +133,14 @@ def _add_tokenizer(folder: Path, plan: ExportPlan) -> TokenizerEntry | None:
 
 
 def describe(
-    folder: Path,
     plan: ExportPlan,
     graphs: tuple[GraphEntry, ...],
     parity: tuple[ParityEntry, ...],
     tokenizer: TokenizerEntry | None,
+    files: dict[str, FileEntry],
     backend: Backend,
-    progress: Progress,
 ) -> Manifest:
-    """The manifest of a staged bundle; hashes every file."""
-    total = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    progress.stage(_("Hashing the files"), total, "B")
+    """The manifest of a staged bundle."""
     return Manifest(
         model=plan.model,
         family=plan.family,
@@ -152,7 +152,7 @@ def describe(
             bytes=weights_bytes(plan.model, plan.dtype),
             index=f"{WEIGHTS}/{INDEX}",
         ),
-        files=describe_files(folder, progress),
+        files=files,
         prefix_length=plan.prefix_length,
         prefix_cache=PREFIX_CACHE if plan.prefix_length else None,
         parity=parity,
