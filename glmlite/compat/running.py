@@ -10,7 +10,13 @@ from glmlite.bundle import Bundle
 from glmlite.bundle.contents import check_special_ids
 from glmlite.errors import TokenizerError
 from glmlite.i18n import _
-from glmlite.runtime.engines import EngineOptions, OpenedEngine, choose_engine, open_engine
+from glmlite.runtime.engines import (
+    EngineOptions,
+    OpenedEngine,
+    choose_engine,
+    choose_for_onnx,
+    open_engine,
+)
 from glmlite.runtime.engines.bare import choose_for_pair, open_pair, read_pair
 from glmlite.runtime.engines.interpreter import Interpreter, find_toolchain
 from glmlite.runtime.generation import Piece, generate
@@ -113,14 +119,14 @@ def open_running(
         check_special_ids(opened.manifest, found.special_ids)
     if found:
         check_tokenizer(found, opened.manifest.model.vocab_size)
-    name, reason, remarks = engine, None, list[str]()
-    if engine != "reference":
+    name, reason, interpreter = engine, None, None
+    if engine == "auto" and any(graph.format == "onnx" for graph in opened.manifest.graphs):
+        name, reason = choose_for_onnx()
+    elif engine not in ("onnx", "reference"):
         interpreter = find_toolchain(options.toolchain)
         if engine == "auto":
             name, reason = choose_engine(opened, interpreter)
-        options, remarks = fit_options(options, name, interpreter)
-    else:
-        options, remarks = fit_options(options, name, None)
+    options, remarks = fit_options(options, name, interpreter)
     running = open_engine(opened, name, options)
     if reason:
         running = dataclasses.replace(running, reason=reason)
