@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from glmlite.cli.app import glmlite
 from glmlite.errors import CheckpointError
 from glmlite.model.config import from_huggingface
 from tests.checkpoint.adapters.drawing import draw_factors, mindpet_tensors
+from tests.compat.seed_pages import EARLY, GLM2, GLM3, SEEDS, command, snippet
 from tests.fixtures import drawing
 from tests.fixtures.models import MODELS
 
@@ -165,6 +167,30 @@ def test_the_flags_of_transform_ckpt(two: Path, tmp_path: Path) -> None:
     (merged,) = run(tmp_path / "sliced", "merged", "--src_ckpt_strategy", strategy, "--prefix", "x")
     assert merged == str(tmp_path / "merged/rank_0/x0.ckpt")
     check(Path(merged))
+
+
+@pytest.mark.mindspore
+@pytest.mark.skipif(not SEEDS.is_dir(), reason="MindFormers' pages are not here")
+@pytest.mark.parametrize("how", ["command", "python"])
+def test_as_mindformers_pages_merge(
+    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """transform_ckpt.py with the command word changed; transform_checkpoints with its import."""
+    shutil.copytree(two / "shards", tmp_path / "output" / "checkpoint")
+    shutil.copytree(two / "strategy", tmp_path / "output" / "strategy")
+    shutil.copy(two / "strategy" / "ckpt_strategy_rank_0.ckpt", tmp_path / "ckpt_stragery.ckpt")
+    monkeypatch.chdir(tmp_path)
+    if how == "command":
+        line = command(GLM2, "transform_ckpt.py", "merge-checkpoint").replace("{path}", ".")
+        assert line.replace("glm2", "glm3") == command(
+            GLM3, "transform_ckpt.py", "merge-checkpoint"
+        ).replace("{path}", ".")
+        result = CliRunner().invoke(glmlite, shlex.split(line.replace("\\\n", " ")))
+        assert result.exit_code == 0, result.output
+        check(tmp_path / "target_checkpoint" / "rank_0" / "glm2_6b0.ckpt")
+    else:
+        exec(snippet(EARLY, "transform_checkpoints("), {})  # noqa: S102 - a page's own example
+        check(tmp_path / "target_checkpoint" / "rank_0" / "glm2-6b0.ckpt")
 
 
 @pytest.mark.mindspore
