@@ -26,6 +26,7 @@ def print_model(manifest: Manifest) -> None:
     rope = model.rope.kind if model.rope.ratio == 1 else f"{model.rope.kind} × {model.rope.ratio:g}"
     prefix = _("{slots} slots", slots=manifest.prefix_length) if manifest.prefix_length else ""
     size = format_bytes(weights.bytes)
+    formats = {f"{g.format}, {g.flavor}" if g.flavor else g.format for g in manifest.graphs}
     print_pairs(
         [
             (_("Family"), manifest.family),
@@ -36,6 +37,7 @@ def print_model(manifest: Manifest) -> None:
             (_("Tokenizer"), tokenizer.file if tokenizer else _("none: feed ids")),
             (_("Prefix"), prefix),
             (_("Weights"), f"{weights.dtype}, {weights.quantization}, {size}"),
+            (_("Graphs"), "; ".join(sorted(formats))),
             (_("Made by"), ", ".join(f"{k} {v}" for k, v in manifest.producer.items())),
         ]
     )
@@ -56,7 +58,7 @@ def print_graphs(manifest: Manifest) -> None:
         rows.append(
             [
                 graph.phase,
-                graph.tokens,
+                graph.tokens or _("any"),
                 graph.cache_length,
                 graph.batch_size,
                 graph.file,
