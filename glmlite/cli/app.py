@@ -23,6 +23,7 @@ def summaries() -> dict[str, str]:
         "inspect": _("Show what a bundle holds; check its files."),
         "chat": _("Talk to a bundle in the terminal."),
         "generate": _("Continue one prompt, for scripts."),
+        "bench": _("Measure how fast a bundle runs on this machine."),
         "convert": _("Write a checkpoint in another format: Hugging Face or MindSpore."),
         "merge-checkpoint": _("Merge the shards of a distributed training into one checkpoint."),
         "rank-table": _("Write and merge RANK_TABLE_FILE for Ascend servers."),

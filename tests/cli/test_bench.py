@@ -1,0 +1,109 @@
+"""`glmlite bench` on the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+QUICK = ["--engine", "reference", "--repeats", "1", "--prompt-tokens", "20", "--new-tokens", "4"]
+
+
+def test_the_table_names_every_figure(glmlite_command, mute_bundle):
+    ran = glmlite_command("bench", mute_bundle, *QUICK, "--contexts", "16,64")
+    assert ran.returncode == 0, ran.stderr
+    for words in (
+        "Loading",
+        "Time to first token",
+        "Prefill",
+        "Decode",
+        "Host's work per token",
+        "Second turn",
+        "1500 tokens so far",
+        "Weights read in decoding",
+        "Read bandwidth of this machine",
+        "Peak memory",
+        "Tokens in the cache",
+    ):
+        assert words in ran.stdout, words
+    assert "Measuring answers" in ran.stderr
+
+
+def test_the_table_in_chinese(glmlite_command, mute_bundle):
+    few = ["--contexts", "none", "--no-bandwidth"]
+    ran = glmlite_command("bench", mute_bundle, *QUICK, *few, GLMLITE_LANG="zh")
+    assert ran.returncode == 0, ran.stderr
+    assert "首个词元延迟" in ran.stdout
+    assert "缓存中的词元" not in ran.stdout
+    assert "带宽" not in ran.stdout
+
+
+def test_json_and_plot(glmlite_command, mute_bundle, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    picture = tmp_path / "bench.png"
+    ran = glmlite_command(
+        "bench",
+        mute_bundle,
+        *QUICK,
+        "--contexts",
+        "8,16",
+        "--no-bandwidth",
+        "--json",
+        "--plot",
+        picture,
+    )
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    assert [point["context"] for point in report["contexts"]] == [8, 16]
+    assert report["bandwidth"] is None
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".png"] == ["bench.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--contexts", "64,many"], "'64,many' is no list of numbers"),
+        (["--contexts", "0"], "contexts is 0"),
+        (["--prompt-tokens", "4096", "--new-tokens", "9"], "do not fit into the bundle's cache"),
+        (["--batch", "3"], "--batch 3 needs a bundle of that many rows"),
+        (["--plot", "bench.doc"], "must end in one of: .png"),
+        (["--plot", "no/such/folder/bench.png"], "the folder does not exist"),
+        (["--engine", "none"], "none"),
+    ],
+)
+def test_bad_options_are_one_clear_error(glmlite_command, mute_bundle, arguments, message):
+    ran = glmlite_command("bench", mute_bundle, "--engine", "reference", *arguments)
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not ran.stdout
+
+
+def test_ctrl_c_prints_what_was_measured(environment, demo_bundle):
+    arguments = ["bench", demo_bundle, "--engine", "reference", "--repeats", "100000", "--json"]
+    arguments += ["--no-bandwidth"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "glmlite.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment,
+    )
+    try:
+        for line in process.stderr:
+            if "Measuring answers" in line:
+                break
+        os.kill(process.pid, signal.SIGINT)
+        out, _err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    report = json.loads(out)
+    assert report["interrupted"]
+    assert report["warm_up_seconds"] > 0
+    assert report["answers"] is None
