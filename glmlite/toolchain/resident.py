@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .backend import Rows
-    from .engine import GraphEngine
+    from .engine import GraphEngine, GraphKey
 
     Ids = list[list[int]]
 
@@ -55,6 +55,7 @@ class ResidentEngine:
         self.resident: dict[int, Ids] = {}
         # The first graph of each cache length, whose variables the others share.
         self.first: dict[int, Any] = {}
+        self.sharing: set[GraphKey] = set()
 
     def new_cache(self) -> int:
         """Make a cache: lists of ids, until a step needs the graphs."""
@@ -132,11 +133,12 @@ class ResidentEngine:
 
     def _run(self, length: int, tokens: int, rows: Rows, score: bool) -> NDArray[np.float32]:
         key = (score, tokens, length)
-        is_new = key not in self.graphs.loaded
         model = self.graphs.load(key)
         first = self.first.setdefault(length, model)
-        if is_new and first is not model:
-            self.backend.share_state(first, model)
+        if key not in self.sharing:
+            self.sharing.add(key)
+            if first is not model:
+                self.backend.share_state(first, model)
         return self.graphs.run_model(model, rows, [], tokens, score)
 
     def close(self) -> None:

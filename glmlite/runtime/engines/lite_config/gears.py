@@ -130,6 +130,12 @@ def gear_options(inputs: Sequence[TensorInfo], gears: Sequence[Gear]) -> dict[st
             "layer are needed for gears.",
             count=len(inputs),
         )
+    if not any(-1 in info.shape for info in inputs):
+        raise ConfigError(
+            "The graph has no dynamic dimension, so it takes no gears.",
+            hint="Static graphs, glmlite's own MindIRs among them, are compiled for their one "
+            "size; leave --gears out.",
+        )
     wanted: list[str] = []
     for position, info in enumerate(inputs):
         roles = _roles(position)
@@ -161,12 +167,6 @@ def gear_options(inputs: Sequence[TensorInfo], gears: Sequence[Gear]) -> dict[st
                         name=info.name,
                         size=size,
                     )
-    if not wanted:
-        raise ConfigError(
-            "The graph has no dynamic dimension, so it takes no gears.",
-            hint="Static graphs, glmlite's own MindIRs among them, are compiled for their one "
-            "size; leave --gears out.",
-        )
     shapes = [f"{i.name}:{','.join(map(str, i.shape))}" for i in inputs]
     dims = [",".join(str(getattr(gear, role)) for role in wanted) for gear in gears]
     if len(set(dims)) != len(dims):
