@@ -17,12 +17,11 @@ from glmlite.model.layer import Observer
 
 Float32Array = NDArray[np.float32]
 FLOAT = "float32"
+TOKEN, BLOCK = "int8 per token", "int8 per block of"
 
 
 def round_tokens(x: Float32Array) -> Float32Array:
-    """Each row rounded to 255 steps around 0.
-
-    scale = absmax / 127, q = round(x / scale) + 128; a row of zeros stays.
+    """Each row rounded to 255 steps, symmetric, with a scale of its own: absmax / 127.
 
     Args:
         x: float32 [tokens, in].
@@ -33,7 +32,6 @@ def round_tokens(x: Float32Array) -> Float32Array:
     size = np.maximum(x.max(axis=1, keepdims=True), -x.min(axis=1, keepdims=True))
     scale = np.maximum(size, np.float32(1e-30)) * np.float32(1 / 127)
     rounded: Float32Array = np.rint(x / scale)
-    np.clip(rounded, -128, 127, out=rounded)
     rounded *= scale
     return rounded
 
@@ -66,15 +64,15 @@ class Rounding:
     """How the input of one matrix is rounded.
 
     Attributes:
-        block_size: int8 in blocks of so many values; None: uint8 by token.
-        outliers: channels that stay float32 and take no part in the range; with uint8 only.
+        block_size: values that share a scale; None: all of a token.
+        outliers: channels that stay float32 and take no part in a token's scale.
     """
 
     block_size: int | None = None
     outliers: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"block int8 {self.block_size}" if self.block_size else "token uint8"
+        return f"{BLOCK} {self.block_size}" if self.block_size else TOKEN
 
     def apply(self, x: Float32Array) -> Float32Array:
         """What the rounded input stands for; float32 [tokens, in], like `x`."""

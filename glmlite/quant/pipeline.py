@@ -23,6 +23,7 @@ from glmlite.quant.converter import find_converter
 from glmlite.quant.job import Job
 from glmlite.quant.portable import choose_integer, compare, export_portable
 from glmlite.quant.process import Log
+from glmlite.quant.report import REPORT, write_report
 from glmlite.quant.sample import Sample
 from glmlite.quant.sharing import share_weights
 from glmlite.quant.weights import Integer, QuantizedSource, stored_bytes, write_quantized
@@ -187,6 +188,7 @@ def _describe(job: Job, folder: Path, made: _Made, sample: Sample, progress: Pro
         progress,
         job.bundle.prefix_cache(),
     )
+    write_report(folder / REPORT, [report], old.family, old.model)
     return dataclasses.replace(
         old,
         graphs=made.graphs,
@@ -205,4 +207,5 @@ def _describe(job: Job, folder: Path, made: _Made, sample: Sample, progress: Pro
             **made.producer,
         },
         accuracy=report.entry,
+        accuracy_report=REPORT,
     )

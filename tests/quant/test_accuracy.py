@@ -11,8 +11,7 @@ from glmlite.bundle import Bundle
 from glmlite.bundle.accuracy import AccuracyEntry, TensorAccuracy
 from glmlite.bundle.manifest import Manifest
 from glmlite.errors import AccuracyError, BundleError, ConfigError
-from glmlite.model.config import from_huggingface
-from glmlite.model.parameters import EMBEDDING, OUTPUT
+from glmlite.model.parameters import OUTPUT
 from glmlite.progress import NoProgress
 from glmlite.quant.accuracy import Candidate, measure
 from glmlite.quant.activations import Rounding
@@ -24,51 +23,12 @@ from glmlite.quant.sample import WINDOW, Sample, cut, make_sample, text_sample
 from glmlite.quant.tensor_errors import Smoothing
 from glmlite.text import Tokenizer
 from tests.cli.conftest import write_bundle
-from tests.fixtures import drawing
-from tests.fixtures.models import MODELS
-from tests.oracle import forward64
+from tests.quant.networks import Network, Tensors
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return Bundle.open(write_bundle(tmp_path_factory.mktemp("accuracy") / "demo"))
-
-
-class Tensors(dict[str, np.ndarray]):
-    """Arrays by name, as any `WeightSource` gives them."""
-
-    def shapes(self):
-        return {name: tensor.shape for name, tensor in self.items()}
-
-    def read(self, name):
-        return self[name].copy()
-
-
-class Network:
-    """A tiny model, its float weights and rounded ones."""
-
-    def __init__(self, name: str = "glm2") -> None:
-        self.model = MODELS[name]
-        self.config = from_huggingface(self.model.config)
-        self.weights = Tensors(drawing.tensors(self.model))
-        self.matrices = [
-            n for n, s in self.weights.shapes().items() if len(s) == 2 and n != EMBEDDING
-        ]
-        self.rounded = self.rounded_to(0.02)
-
-    def rounded_to(self, step: float) -> Tensors:
-        """Every matrix in whole multiples of `step`."""
-        changed = {n: np.rint(self.weights[n] / step) * np.float32(step) for n in self.matrices}
-        return Tensors({**self.weights, **changed})
-
-    def sample(self, count: int = 150) -> Sample:
-        return cut("x", drawing.draw_ids(self.model, count, seed=2), [7, 8], window=64)
-
-    def oracle(self, tensors, window) -> forward64.Forward:
-        return forward64.forward(tensors, self.model.config, window, rope=self.model.rope)
-
-    def measure(self, *candidates: Candidate, sample: Sample | None = None):
-        return measure(self.config, self.weights, candidates, sample or self.sample(), NoProgress())
 
 
 @pytest.fixture(scope="module")
@@ -154,17 +114,15 @@ def test_rounded_activations_are_part_of_the_price(network: Network) -> None:
     """Against the oracle, with its products replaced by those of rounded rows."""
     rounding = {name: Rounding() for name in network.matrices}
     (report,) = network.measure(Candidate("r", network.weights, rounding))
-    assert report.entry.activations == "token uint8"
+    assert report.entry.activations == "int8 per token"
     assert report.entry.kl_mean > 0
     assert {t.weight_error for t in report.tensors} == {0}
-    assert all(t.output_error > 1e-4 and t.rounding == "token uint8" for t in report.tensors)
+    assert all(t.output_error > 1e-4 and t.rounding == "int8 per token" for t in report.tensors)
     (window, *_rest) = network.sample().windows
     inputs = network.oracle(network.weights, window).inputs
     name = network.matrices[0]
-    low = np.minimum(inputs[name].min(axis=1, keepdims=True), 0)
-    step = (np.maximum(inputs[name].max(axis=1, keepdims=True), 0) - low) / 255
-    zero = np.rint(-low / step)
-    rows = (np.clip(np.rint(inputs[name] / step) + zero, 0, 255) - zero) * step
+    step = np.abs(inputs[name]).max(axis=1, keepdims=True) / 127
+    rows = np.rint(inputs[name] / step) * step
     weight = network.weights[name].astype(np.float64)
     exact = inputs[name] @ weight.T
     error = np.linalg.norm((rows - inputs[name]) @ weight.T, axis=1) / np.linalg.norm(exact, axis=1)
@@ -319,7 +277,7 @@ def test_the_manifest_keeps_it_and_old_ones_still_load(demo: Bundle) -> None:
     short = AccuracyEntry("x", 3, 3, 2.0, 2.5, 0.1, 0.2, 0.9)
     full = dataclasses.replace(
         short,
-        activations="token uint8",
+        activations="int8 per token",
         layers=(0.0, 0.1, 0.2),
         tensors=(TensorAccuracy("transformer.output_layer.weight", 0.01, 0.02),),
     )

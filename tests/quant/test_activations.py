@@ -61,24 +61,23 @@ def test_blocks_are_what_matmul_nbits_multiplies(bits: int, block_size: int, tok
     assert np.linalg.norm(x @ weight.T - found) > 1e-3 * size
 
 
-def test_tokens_are_rounded_by_onnx_rule() -> None:
+def test_tokens_are_what_the_graph_multiplies() -> None:
+    """The operators of our graphs, by the same rule written in ONNX alone."""
+    onnx = pytest.importorskip("onnx")
     x = np.concatenate([rows(6), np.zeros((1, K), np.float32), np.abs(rows(1)), -np.abs(rows(1))])
-    node = (("QuantizeLinear", ["x", "s", "z"], ["q"]), {})
-    for row, found in zip(x, round_tokens(x), strict=True):
-        scale = np.abs(row).max() / np.float32(127) or np.float32(1)
-        run = session([node], [("x", [K])], [("q", 2)], {"s": scale, "z": np.array(128, np.uint8)})
-        (q,) = run.run(None, {"x": row})
-        expected = (q.astype(np.float32) - 128) * scale
-        # A value in the middle between two steps may go either way.
-        assert np.abs(found - expected).max() <= 1.001 * scale
-        assert (np.abs(found - expected) < 1e-5).mean() > 0.99
+    scale = np.maximum(np.abs(x).max(axis=1), np.float32(1e-30)) * np.float32(1 / 127)
+    node = (("QuantizeLinear", ["x", "s", "z"], ["q"]), {"axis": 0})
+    constants = {"s": scale, "z": np.full(len(x), 128, np.uint8)}
+    run = session([node], [("x", [len(x), K])], [("q", onnx.TensorProto.UINT8)], constants)
+    (q,) = run.run(None, {"x": x})
+    expected = (q.astype(np.float32) - 128) * scale[:, None]
+    np.testing.assert_array_equal(round_tokens(x), expected)
 
 
 def test_error_is_at_most_half_a_step() -> None:
     x = rows(20)
-    step = np.abs(x).max(axis=1) / 127
-    assert (np.abs(round_tokens(x) - x).max(axis=1) <= 0.5001 * step + step).all()
-    assert (np.abs(round_tokens(x) - x) <= 0.5001 * step[:, None]).mean() > 0.999
+    step = np.abs(x).max(axis=1, keepdims=True) / 127
+    assert (np.abs(round_tokens(x) - x) <= 0.5001 * step).all()
     blocks = np.abs(x.reshape(20, -1, 32)).max(axis=2).repeat(32, axis=1) / 127
     assert (np.abs(round_blocks(x, 32) - x) <= 0.5001 * blocks).all()
 
@@ -99,7 +98,7 @@ def test_outliers_stay_and_leave_the_others_their_range() -> None:
     assert (found[:, 5] == x[:, 5]).all()
     others = np.delete(x, 5, axis=1)
     assert (np.delete(found, 5, axis=1) == round_tokens(others)).all()
-    assert np.abs(found - x).max() < 0.7 * np.abs(round_tokens(x) - x).max()
+    assert np.abs(found - x).max() < 0.5 * np.abs(round_tokens(x) - x).max()
     assert x[0, 5] == rows(8)[0, 5]  # the input is left alone
 
 
@@ -113,7 +112,7 @@ def test_what_the_index_says() -> None:
         }
     )
     assert rounding == {"a": Rounding(outliers=(3, 9)), "b": Rounding(32)}
-    assert in_words(rounding) == "block int8 32, token uint8"
+    assert in_words(rounding) == "int8 per block of 32, int8 per token"
     assert in_words({}) == "float32"
     x, observe = rows(2), rounder(rounding)
     assert observe("c", x) is None

@@ -14,16 +14,7 @@ from glmlite.quant.sample import Sample
 from tests.fixtures import drawing
 from tests.fixtures.models import MODELS
 from tests.oracle import forward64
-
-
-class Tensors(dict[str, np.ndarray]):
-    """Arrays by name, as any `WeightSource` gives them."""
-
-    def shapes(self):
-        return {name: tensor.shape for name, tensor in self.items()}
-
-    def read(self, name):
-        return self[name].copy()
+from tests.quant.networks import Tensors
 
 
 def matrices(config: ModelConfig) -> list[str]:

@@ -1,0 +1,30 @@
+"""`report.html`: the accuracy report as one page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from glmlite.model.config import Family, ModelConfig
+from glmlite.quant.accuracy import AccuracyReport
+
+REPORT = "report.html"
+
+__all__ = ["REPORT", "write_report"]
+
+
+def write_report(
+    path: Path, reports: Sequence[AccuracyReport], family: Family, model: ModelConfig
+) -> None:
+    """Write the page, in the user's language.
+
+    Args:
+        path: of the file.
+        reports: of one quantized model, or of several recipes on the same text.
+        family: of the model.
+        model: its sizes.
+    """
+    from glmlite.quant.report.page import render
+
+    about = f"{family}, {model.num_layers} × {model.hidden_size}"
+    path.write_text(render(reports, about), encoding="utf-8")
