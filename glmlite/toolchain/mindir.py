@@ -20,7 +20,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     # Location relative to the MindIR's folder, first byte, bytes.
     Place = tuple[str, int, int]
@@ -240,10 +240,21 @@ def rewrite_parameters(source: str, target: str, places: Mapping[str, Place]) ->
                 parts.append(_bytes_field(GRAPH_PARAMETER, payload))
             else:
                 parts.append(data[field.start : field.end])
-        size = sum(len(part) for part in parts)
-        with open(target, "wb") as out:
-            out.write(data[: graph.start])
-            out.write(_varint(MODEL_GRAPH << 3 | _BYTES) + _varint(size))
-            for part in parts:
-                out.write(part)
-            out.write(data[graph.end :])
+        write_graph(data, graph, parts, target)
+
+
+def write_graph(data: mmap.mmap, graph: Field, parts: Sequence[bytes], target: str) -> None:
+    """Write a copy of a MindIR whose graph consists of other fields.
+
+    Args:
+        data: the MindIR.
+        graph: its graph, from `graph_of`.
+        parts: the new graph's fields, whole.
+        target: path of the copy.
+    """
+    with open(target, "wb") as out:
+        out.write(data[: graph.start])
+        out.write(_varint(MODEL_GRAPH << 3 | _BYTES) + _varint(sum(len(part) for part in parts)))
+        for part in parts:
+            out.write(part)
+        out.write(data[graph.end :])

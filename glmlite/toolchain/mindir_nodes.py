@@ -36,7 +36,8 @@ class Node:
     outputs: tuple[str, ...]
 
 
-def _parse(data: mmap.mmap, field: Field) -> Node:
+def parse_node(data: mmap.mmap, field: Field) -> Node:
+    """The node that a field of the graph holds."""
     texts: dict[int, list[str]] = {}
     for part in fields(data, field.first, field.end):
         if part.wire == _BYTES and part.number in (
@@ -65,7 +66,7 @@ def list_nodes(path: str) -> list[Node]:
     with open_file(path) as data:
         graph = graph_of(data)
         return [
-            _parse(data, field)
+            parse_node(data, field)
             for field in fields(data, graph.first, graph.end)
             if field.number == GRAPH_NODE and field.wire == _BYTES
         ]
