@@ -38,12 +38,17 @@ MARKS = {
 }
 
 
-def pairs(names: tuple[str, ...], kinds: tuple[str, ...] = tuple(KINDS)) -> list[Any]:
-    """Parameters (subject, kind) for the fixture `running`, marked with what they need."""
+def pairs(names: tuple[str, ...], kinds: tuple[str, ...] | None = None) -> list[Any]:
+    """Parameters (subject, kind) for the fixture `running`, marked with what they need.
+
+    Without `kinds` these are all, and besides them the fused attention of ONNX Runtime, whose heads
+    are not those of most fixtures.
+    """
+    chosen = [(name, kind) for name in names for kind in kinds or KINDS]
+    if kinds is None:
+        chosen.append(("prefix_wide", "onnx"))
     return [
-        pytest.param((name, kind), id=f"{name}-{kind}", marks=MARKS[kind])
-        for name in names
-        for kind in kinds
+        pytest.param((name, kind), id=f"{name}-{kind}", marks=MARKS[kind]) for name, kind in chosen
     ]
 
 
@@ -141,6 +146,11 @@ class Bundles:
             _export_once(output, "demo", None)
             self._paths[key] = output
         return self._paths[key]
+
+    @property
+    def can_export_mindir(self) -> bool:
+        """Whether some interpreter has MindSpore."""
+        return self.toolchain is not None or importlib.util.find_spec("mindspore") is not None
 
     def require(self, in_toolchain: bool) -> None:
         """Skip where an interpreter with MindSpore is missing."""

@@ -15,7 +15,8 @@ from tests.fixtures.models import MODELS
 from tests.fixtures.writing import write_checkpoint
 
 GOLDEN = "golden"
-NAMES = (GOLDEN, *MODELS)
+# For graphs of every format; prefix_wide is for ONNX Runtime's fused attention alone.
+NAMES = (GOLDEN, *(name for name in MODELS if name != "prefix_wide"))
 
 
 @dataclasses.dataclass(frozen=True)

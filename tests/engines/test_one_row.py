@@ -14,6 +14,7 @@ DYNAMIC = ("reference", "onnx", "onnx_standard")
 RUNS = [
     *pairs(subjects.NAMES, ("reference", "mindspore", "lite_worker", "onnx")),
     *pairs(IN_TOOLCHAIN, ("mindspore_worker", "onnx_standard")),
+    *pairs(("prefix_wide",), ("onnx",)),
 ]
 
 
