@@ -20,6 +20,7 @@ from glmlite.model.parameters import EMBEDDING
 from glmlite.model.reference import forward
 from tests.checkpoint import torch_zip
 from tests.checkpoint.ckpt_message import value
+from tests.checkpoint.format_writers import WRITERS
 from tests.fixtures import drawing
 from tests.fixtures.expected import expected
 from tests.fixtures.models import MODELS, TinyModel
@@ -34,62 +35,6 @@ def stored(model: TinyModel) -> dict[str, np.ndarray]:
     return {n: (t.view(np.uint32) >> 16).astype(np.uint16) for n, t in tensors.items()}
 
 
-def write_torch(folder: Path, model: TinyModel) -> Path:
-    torch_zip.save(folder / TORCH_SINGLE, stored(model))
-    return folder
-
-
-def write_torch_shards(folder: Path, model: TinyModel) -> Path:
-    tensors = stored(model)
-    weight_map = {}
-    for i in range(3):
-        shard = f"pytorch_model-{i + 1:05}-of-00003.bin"
-        own = {name: tensors[name] for name in list(tensors)[i::3]}
-        torch_zip.save(folder / shard, own)
-        weight_map.update(dict.fromkeys(own, shard))
-    (folder / TORCH_INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    return folder
-
-
-def write_ckpt(folder: Path, model: TinyModel) -> Path:
-    path = folder / "glm.ckpt"
-    parts = [value(to_mindspore(name), tensor) for name, tensor in stored(model).items()]
-    state = [value("adam_m." + to_mindspore(name), t) for name, t in stored(model).items()]
-    path.write_bytes(b"".join([*parts, *state, value("global_step", np.int32([9]))]))
-    return path
-
-
-def write_ckpt_pieces(folder: Path, model: TinyModel) -> Path:
-    tensors = stored(model)
-    for i in range(3):
-        own = list(tensors)[i::3]
-        parts = [value(to_mindspore(name), tensors[name]) for name in own]
-        parts.append(value("global_step", np.int32([9])))
-        (folder / f"piece{i}.ckpt").write_bytes(b"".join(parts))
-    return folder
-
-
-def write_unified(folder: Path, model: TinyModel) -> Path:
-    """As `mindspore.unified_safetensors` lays files out."""
-    tensors = {to_mindspore(n): t for n, t in drawing.tensors(model).items()}
-    weight_map = {}
-    for i in range(2):
-        own = {name: tensors[name] for name in list(tensors)[i::2]}
-        write_safetensors(folder / f"part{i}.safetensors", own, model.dtype)
-        weight_map.update(dict.fromkeys(own, f"part{i}.safetensors"))
-    (folder / "param_name_map.json").write_text(json.dumps({"weight_map": weight_map}))
-    return folder
-
-
-WRITERS = {
-    "torch": write_torch,
-    "torch shards": write_torch_shards,
-    "ckpt": write_ckpt,
-    "ckpt pieces": write_ckpt_pieces,
-    "unified safetensors": write_unified,
-}
-
-
 @pytest.mark.parametrize("name", ["glm2", "fp16_shards", "bf16"])
 @pytest.mark.parametrize("writer", WRITERS)
 def test_every_format_gives_the_same_model(tmp_path: Path, name: str, writer: str) -> None:
@@ -98,7 +43,7 @@ def test_every_format_gives_the_same_model(tmp_path: Path, name: str, writer: st
     write_safetensors(tmp_path / "plain" / SINGLE, drawing.tensors(model), model.dtype)
     (tmp_path / "config.json").write_text(json.dumps(model.config))
     (tmp_path / "tokenizer.model").write_bytes(b"x")
-    checkpoint = open_checkpoint(WRITERS[writer](tmp_path, model))
+    checkpoint = open_checkpoint(WRITERS[writer](tmp_path, stored(model)))
     assert checkpoint.raw_config == model.config
     assert checkpoint.tokenizer_path == tmp_path / "tokenizer.model"
     assert checkpoint.dtype == model.dtype

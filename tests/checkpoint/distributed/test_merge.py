@@ -19,11 +19,14 @@ from glmlite.checkpoint.adapters import adapt
 from glmlite.checkpoint.distributed import MergeReport, merge_checkpoint
 from glmlite.cli.app import glmlite
 from glmlite.errors import CheckpointError
+from glmlite.exporter.pipeline import run_export
 from glmlite.model.config import from_huggingface
-from tests.checkpoint.adapters.drawing import draw_factors, mindpet_tensors
+from glmlite.runtime.model import load as open_bundle
+from tests.checkpoint.adapters.drawing import draw_factors, mindpet_tensors, terms
 from tests.compat.seed_pages import EARLY, GLM2, GLM3, SEEDS, command, snippet
 from tests.fixtures import drawing
 from tests.fixtures.models import MODELS
+from tests.oracle import forward64
 
 MODEL = MODELS["glm2"]
 PREFIX = "glm2_6b"
@@ -125,6 +128,25 @@ def test_merge(two: Path, tmp_path: Path) -> None:
     adapted = adapt(open_checkpoint(merged), from_huggingface(MODEL.config))
     (record,) = adapted.fingerprint()["adapters"]
     assert record["kinds"] == ["mindpet"]
+
+
+@pytest.mark.mindspore
+def test_what_was_merged_runs(two: Path, tmp_path: Path) -> None:
+    """Exported for ONNX Runtime, the base and the LoRA in it say what the oracle says."""
+    pytest.importorskip("onnxruntime")
+    merge(two, tmp_path / "merged")
+    merged = tmp_path / "merged" / "rank_0" / f"{PREFIX}0.ckpt"
+    (merged.parent / "config.json").write_text(json.dumps(MODEL.config))
+    recipe = {
+        "model": {"checkpoint": str(merged), "family": "glm2"},
+        "export": {"output": str(tmp_path / "bundle"), "format": "onnx", "cache_length": 80},
+    }
+    recipe["export"]["prefill_tokens"] = 32  # type: ignore[assignment]
+    ids = MODEL.prompts["long"]
+    low_rank = terms(draw_factors(MODEL, 8), 32 / 8)
+    wanted = forward64.forward(drawing.tensors(MODEL), MODEL.config, ids, low_rank=low_rank).logits
+    with open_bundle(run_export(recipe).path, engine="onnx") as model:
+        np.testing.assert_allclose(model.session().score(ids), wanted, atol=2e-3, rtol=0)
 
 
 @pytest.mark.mindspore
