@@ -112,7 +112,7 @@ def build_ort(
 
 def takes_heads(model: ModelConfig) -> bool:
     """Whether GroupQueryAttention computes, and rotates, heads of this size."""
-    return model.head_dim % 16 == 0
+    return model.head_dim % 32 == 0
 
 
 def _prepare(
