@@ -20,9 +20,6 @@ from glmlite.runtime.engines.base import Float32Array, Int32Array
 class Backend(Protocol):
     """Makes graphs of one format."""
 
-    # Bytes of disk that an export takes for each byte of weights.
-    space: int
-
     def export(self, folder: Path, plan: ExportPlan, progress: Progress) -> tuple[GraphEntry, ...]:
         """Write the plan's graphs into `folder`, which holds weights and prefix already."""
 

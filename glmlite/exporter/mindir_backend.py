@@ -27,9 +27,6 @@ class MindIRBackend:
         interpreter: has MindSpore.
     """
 
-    # MindSpore writes the weights a second time before they are dropped.
-    space = 2
-
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
 

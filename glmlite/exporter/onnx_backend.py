@@ -30,8 +30,6 @@ class OnnxBackend:
         versions: of the packages that make and run the graphs.
     """
 
-    space = 1
-
     def __init__(self, versions: Mapping[str, str]) -> None:
         self._versions = versions
 

@@ -10,7 +10,7 @@ from glmlite.bundle.manifest import GraphEntry, ParityEntry
 from glmlite.exporter.backends import Backend
 from glmlite.exporter.parity import parity_sequences
 from glmlite.exporter.plan import ExportPlan
-from glmlite.exporter.weights import WEIGHTS, write_prefix, write_weights
+from glmlite.exporter.weights import WEIGHTS, link_weights, write_prefix, write_weights
 from glmlite.i18n import _
 from glmlite.model import reference
 from glmlite.progress import NoProgress, Progress
@@ -26,7 +26,7 @@ def prove(
     """Compare every graph in `folder` with the reference, as the plan's `parity` says.
 
     With fewer layers than the model has, graphs of the first layers are exported for the purpose
-    and dropped again: the same network source, weights and sizes.
+    and dropped again: the same network source, the same weights file and sizes.
 
     Raises:
         ParityError: a graph differs by more than the dtype's tolerance.
@@ -38,8 +38,12 @@ def prove(
         scratch.mkdir()
         try:
             part = plan.first_layers(plan.parity_layers)
-            progress.stage(_("Writing {count} layers for parity", count=plan.parity_layers))
-            write_weights(plan.checkpoint, part.model, plan.dtype, scratch / WEIGHTS, NoProgress())
+            progress.stage(_("Exporting {count} layers for parity", count=plan.parity_layers))
+            try:
+                link_weights(folder / WEIGHTS, scratch / WEIGHTS, part.model)
+            except OSError:  # a file system without hard links
+                source, dtype = plan.checkpoint, plan.dtype
+                write_weights(source, part.model, dtype, scratch / WEIGHTS, NoProgress())
             write_prefix(part.prefix, scratch)
             part_graphs = backend.export(scratch, part, progress)
             return _prove_all(scratch, part, part_graphs, backend, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -154,6 +155,31 @@ def _convert(
         converted = block.astype(dtype, copy=False)
         yield converted
         progress.advance(converted.nbytes)
+
+
+def link_weights(folder: Path, target: Path, config: ModelConfig) -> None:
+    """A second folder of weights for a part of the model, over the same data file.
+
+    Args:
+        folder: of the model's weights, one plain tensor a parameter.
+        target: made here; `data_0` in it is a hard link.
+        config: the part, of the same sizes with fewer layers.
+
+    Raises:
+        OSError: the file system has no hard links; `target` is not there then.
+        KeyError: a parameter is not in the folder.
+    """
+    index = WeightsIndex.read(os.fspath(folder / INDEX))
+    part = WeightsIndex(
+        index.file, {name: index.tensors[name] for name in parameter_shapes(config)}
+    )
+    target.mkdir()
+    try:
+        os.link(folder / index.file, target / index.file)
+    except OSError:
+        target.rmdir()
+        raise
+    (target / INDEX).write_text(part.to_json(), encoding="utf-8")
 
 
 def write_prefix(prefix: Prefix | None, folder: Path) -> None:

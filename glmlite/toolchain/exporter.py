@@ -6,18 +6,13 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from . import mindir, mindir_names
 from .errors import ToolchainError
+from .mindir_quant import list_typed_parameters
 from .weights import WeightsIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-_COMPARE_BYTES = 16 << 20
 
 
 def graph_file(graph: Mapping[str, Any]) -> str:
@@ -36,8 +31,8 @@ def export_graphs(
 ) -> list[dict[str, Any]]:
     """Export every graph and leave one MindIR each in `out_dir`, weights outside.
 
-    MindSpore itself writes the weights along with every graph; they are compared with the shared
-    file, byte for byte, and then dropped.
+    MindSpore does not see the weights (`tracing`). Each parameter that it puts into a graph is
+    compared by name, dtype and shape with the index, which tells where its bytes lie.
 
     Args:
         config: `ModelConfig.to_dict()`.
@@ -52,7 +47,7 @@ def export_graphs(
         One dict a graph: file, mindir_version, inputs, outputs.
 
     Raises:
-        ToolchainError: MindSpore is missing, failed, or wrote other weights than it was given.
+        ToolchainError: MindSpore is missing, failed, or wrote other parameters than it was given.
     """
     try:
         import mindspore as ms
@@ -64,12 +59,11 @@ def export_graphs(
             python=os.environ.get("GLMLITE_WORKER_PYTHON", "this interpreter"),
             error=str(error),
         ) from error
-    from . import mindspore_backend, network
+    from . import mindspore_backend, network, tracing
 
     mindspore_backend.set_cpu(ms)
     index = WeightsIndex.read(os.path.join(weights_dir, "index.json"))
-    arrays = index.map(weights_dir)
-    params = network.make_parameters(arrays)
+    params = tracing.hollow_parameters(ms, index.tensors)
     half = dtype == "float16"
     done: list[dict[str, Any]] = []
     for graph in graphs:
@@ -89,15 +83,19 @@ def export_graphs(
         scratch = os.path.join(out_dir, ".scratch")
         os.makedirs(scratch)
         try:
-            ms.export(net, *inputs, file_name=os.path.join(scratch, "graph"), file_format="MINDIR")
+            traced = tracing.trace(ms, net, inputs, scratch)
+            places = _places(traced, index, os.path.basename(weights_dir))
+            shared = os.path.join(scratch, "shared")
+            mindir.rewrite_parameters(traced, shared, places)
+            # The nodes that write the cache are named alike in every graph.
             names = mindir_names.cache_names(config["num_layers"], graph["cache_length"])
-            entry = _share_weights(
-                scratch, out_dir, weights_dir, graph_file(graph), index, arrays, names
-            )
+            target = os.path.join(out_dir, graph_file(graph))
+            mindir_names.name_outputs(shared, target, names)
+            os.chmod(target, 0o644)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        entry.update(signature(config["num_layers"]))
-        done.append(entry)
+        entry = {"file": graph_file(graph), "mindir_version": mindir.read_version(target)}
+        done.append(dict(entry, **signature(config["num_layers"])))
         report(len(done))
     return done
 
@@ -112,58 +110,30 @@ def signature(num_layers: int) -> dict[str, list[str]]:
     }
 
 
-def _share_weights(
-    scratch: str,
-    out_dir: str,
-    weights_dir: str,
-    name: str,
-    index: WeightsIndex,
-    arrays: Mapping[str, NDArray[Any]],
-    cache_names: list[str],
-) -> dict[str, Any]:
-    """Point what MindSpore wrote at the shared weights file, after comparing both.
+def _places(traced: str, index: WeightsIndex, folder: str) -> dict[str, mindir.Place]:
+    """Where the bytes of a graph's parameters lie, after comparing what it says of them.
 
-    The nodes that write the cache are named alike in every graph (`mindir_names`).
+    Raises:
+        ToolchainError: the graph has other parameters than the index.
     """
-    written = [f for f in os.listdir(scratch) if f.endswith(".mindir")]
-    if len(written) != 1:
-        raise ToolchainError("MindSpore wrote {files} instead of one MindIR.", files=str(written))
-    source = os.path.join(scratch, written[0])
-    os.chmod(source, 0o644)
-    folder = os.path.basename(weights_dir)
-    places: dict[str, tuple[str, int, int]] = {}
-    for parameter in mindir.list_parameters(source):
-        if parameter.name not in index.tensors:
+    places: dict[str, mindir.Place] = {}
+    for parameter in list_typed_parameters(traced):
+        name = parameter.stored.name
+        if name not in index.tensors:
             raise ToolchainError(
-                "MindSpore wrote a parameter {name} that the model does not have.",
-                name=parameter.name,
+                "MindSpore wrote a parameter {name} that the model does not have.", name=name
             )
-        path = os.path.join(scratch, parameter.location) if parameter.location else source
-        if not _same_bytes(path, parameter, arrays[parameter.name]):
+        entry = index.tensors[name]
+        found = (parameter.dtype, list(parameter.shape))
+        if found != (entry["dtype"], list(entry["shape"])):
             raise ToolchainError(
-                "MindSpore wrote other weights than it was given ({name}).", name=parameter.name
+                "MindSpore wrote {name} as {found} instead of {expected}.",
+                name=name,
+                found="%s %s" % found,
+                expected="%s %s" % (entry["dtype"], entry["shape"]),
             )
-        entry = index.tensors[parameter.name]
-        places[parameter.name] = (folder + "/" + index.file, entry["offset"], entry["nbytes"])
+        places[name] = (folder + "/" + index.file, entry["offset"], entry["nbytes"])
     missing = sorted(set(index.tensors) - set(places))
     if missing:
         raise ToolchainError("MindSpore left parameters out: {names}", names=", ".join(missing))
-    target = os.path.join(out_dir, name)
-    shared = os.path.join(scratch, "shared")
-    mindir.rewrite_parameters(source, shared, places)
-    mindir_names.name_outputs(shared, target, cache_names)
-    os.chmod(target, 0o644)
-    return {"file": name, "mindir_version": mindir.read_version(target)}
-
-
-def _same_bytes(path: str, parameter: mindir.StoredParameter, expected: NDArray[Any]) -> bool:
-    if parameter.length != expected.nbytes:
-        return False
-    wanted = expected.reshape(-1).view(np.uint8)
-    with open(path, "rb") as file:
-        file.seek(parameter.offset)
-        for at in range(0, parameter.length, _COMPARE_BYTES):
-            block = wanted[at : at + _COMPARE_BYTES]
-            if file.read(block.nbytes) != block.tobytes():
-                return False
-    return True
+    return places

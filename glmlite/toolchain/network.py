@@ -30,9 +30,7 @@ from .rotary import pair_rotation, rotary_tables
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
-__all__ = ["Network", "example_inputs", "make_parameters", "pair_rotation", "rotary_tables"]
+__all__ = ["Network", "example_inputs", "pair_rotation", "rotary_tables"]
 
 
 class Network(nn.Cell):
@@ -185,14 +183,6 @@ class Network(nn.Cell):
         if self.score:
             logits = self.reshape(logits, (self.batch, self.tokens, self.vocab))
         return (logits,) + present
-
-
-def make_parameters(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Parameter]:
-    """Hugging Face name -> Parameter of that name, sharing the arrays' memory where possible."""
-    return {
-        name: Parameter(Tensor.from_numpy(array), name=name, requires_grad=False)
-        for name, array in arrays.items()
-    }
 
 
 def example_inputs(
