@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from glmlite.cli.tables import print_pairs
+import click
+
+from glmlite.cli.formatting import format_bytes
+from glmlite.cli.tables import print_pairs, print_table
 from glmlite.i18n import _
 
 if TYPE_CHECKING:
     from glmlite.bundle.accuracy import AccuracyEntry
+    from glmlite.quant.accuracy import AccuracyReport
     from glmlite.quant.job import Job
+
+FLOAT = "float32"
+_SHOWN = 5
 
 
 def price(job: Job) -> str:
@@ -52,5 +61,72 @@ def print_accuracy(accuracy: AccuracyEntry) -> None:
                 ),
             ),
             (_("Same first choice"), f"{accuracy.top1:.2%}"),
+            (_("Hidden states"), _last_layer(accuracy)),
+            (_("Rounded inputs"), "" if accuracy.activations == FLOAT else accuracy.activations),
         ]
     )
+    if accuracy.tensors:
+        click.echo()
+        print_table(
+            [_("Matrix"), _("Output error"), _("Weight error")],
+            [
+                [tensor.name, f"{tensor.output_error:.2%}", f"{tensor.weight_error:.2%}"]
+                for tensor in accuracy.tensors[:_SHOWN]
+            ],
+            title=_("Worst matrices"),
+            right=(1, 2),
+        )
+
+
+def _last_layer(accuracy: AccuracyEntry) -> str:
+    if not accuracy.layers:
+        return ""
+    return _("{error} off after the last layer", error=f"{accuracy.layers[-1]:.2%}")
+
+
+def print_comparison(reports: Sequence[AccuracyReport]) -> None:
+    """Several recipes on the same text, a row each; the first is the float weights'."""
+    first = reports[0].entry
+    print_pairs(
+        [(_("Measured on"), _("{text}, {tokens} tokens", text=first.text, tokens=first.tokens))]
+    )
+    click.echo()
+    rows = [["-", _("float weights"), "", f"{first.perplexity_before:.4g}", "", "", "", ""]]
+    for report in reports:
+        entry = report.entry
+        rows.append(
+            [
+                report.name,
+                entry.activations,
+                format_bytes(report.bytes) if report.bytes is not None else "",
+                f"{entry.perplexity:.4g}",
+                f"{entry.perplexity / entry.perplexity_before - 1:+.2%}",
+                f"{entry.kl_mean:.2g}",
+                f"{entry.kl_max:.2g}",
+                f"{entry.top1:.2%}",
+            ]
+        )
+    print_table(
+        [
+            _("Recipe"),
+            _("Rounded inputs"),
+            _("Weights"),
+            _("Perplexity"),
+            _("Change"),
+            _("KL mean"),
+            _("KL max"),
+            _("Same first choice"),
+        ],
+        rows,
+        right=tuple(range(2, 8)),
+    )
+
+
+def comparison_json(reports: Sequence[AccuracyReport]) -> dict[str, Any]:
+    """The same as plain data."""
+    return {
+        "recipes": [
+            {"recipe": r.name, "bytes": r.bytes, "accuracy": dataclasses.asdict(r.entry)}
+            for r in reports
+        ]
+    }

@@ -10,7 +10,7 @@ from glmlite.progress import NoProgress
 from glmlite.quant.accuracy import AccuracyReport, Candidate, measure
 from glmlite.quant.sample import Sample, cut
 from tests.fixtures import drawing
-from tests.fixtures.models import MODELS
+from tests.fixtures.models import MODELS, TinyModel
 from tests.oracle import forward64
 
 
@@ -27,8 +27,8 @@ class Tensors(dict[str, np.ndarray]):
 class Network:
     """A tiny model, its float weights and rounded ones."""
 
-    def __init__(self, name: str = "glm2") -> None:
-        self.model = MODELS[name]
+    def __init__(self, model: TinyModel = MODELS["glm2"]) -> None:
+        self.model = model
         self.config = from_huggingface(self.model.config)
         self.weights = Tensors(drawing.tensors(self.model))
         self.matrices = [
