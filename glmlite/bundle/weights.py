@@ -23,13 +23,14 @@ class BundleWeights:
     Args:
         index_path: of `weights/index.json`.
         prefix: of a set of weights, such as "prefill/"; what it lacks comes from the first set.
+        folded: leave smoothing as the graphs have it, instead of undoing it.
 
     Raises:
         BundleError: the index does not hold.
     """
 
-    def __init__(self, index_path: Path, prefix: str = "") -> None:
-        self._index, self._prefix = read_index(index_path), prefix
+    def __init__(self, index_path: Path, prefix: str = "", *, folded: bool = False) -> None:
+        self._index, self._prefix, self._folded = read_index(index_path), prefix, folded
         try:
             self._arrays: Mapping[str, NDArray[Any]] = self._index.map(os.fspath(index_path.parent))
         except (OSError, ValueError, TypeError) as error:
@@ -37,7 +38,7 @@ class BundleWeights:
         # Where rows of a parameter were divided by the smoothing of another.
         self._divided: dict[str, list[tuple[slice, NDArray[np.float32]]]] = {}
         for name, form in self._index.quantized.items():
-            if "folded_into" in form:
+            if "folded_into" in form and not folded:
                 change = (slice(*form["rows"]), self._arrays[name + SMOOTHING])
                 self._divided.setdefault(form["folded_into"], []).append(change)
 
@@ -61,7 +62,7 @@ class BundleWeights:
             parts = companions(found, form)
             tensors = {part.removeprefix(found): self._arrays[part] for part in parts}
             array: NDArray[Any] = read_stored(dict(form), tensors)
-            if SMOOTHING in tensors:
+            if SMOOTHING in tensors and not self._folded:
                 array /= tensors[SMOOTHING]
         elif self._arrays[found].dtype.name in INTEGERS:
             scale, zero_point = self._arrays[found + SCALE], self._arrays[found + ZERO_POINT]
@@ -71,6 +72,16 @@ class BundleWeights:
         for rows, smoothing in self._divided.get(found, ()):
             array[rows] *= smoothing.reshape(-1, *[1] * (array.ndim - 1))
         return array
+
+    def smoothing(self, name: str) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+        """What smoothing did to a parameter: its columns times [in], its rows divided by [out]."""
+        found = self._find(name)
+        columns, rows = self._arrays.get(found + SMOOTHING), None
+        for other, form in self._index.quantized.items():
+            if form.get("folded_into") == found:
+                rows = np.ones(self._shape(found)[0], np.float32)
+                rows[slice(*form["rows"])] = self._arrays[other + SMOOTHING]
+        return columns, rows
 
     def _find(self, name: str) -> str:
         return self._index.find(name, self._prefix)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from glmlite.bundle import Bundle
-from glmlite.bundle.manifest import GraphEntry
+from glmlite.bundle.manifest import GraphEntry, Manifest
 from glmlite.errors import ConfigError
 from glmlite.quant.conversion import commands
 from glmlite.quant.converter import Command, find_converter
@@ -33,6 +34,12 @@ class QuantizeOptions:
         text: file that accuracy is measured on; None: the demo's corpus.
         timeout: seconds for the converter and one graph; None: no limit.
         overwrite: replace a bundle that is there already.
+        max_ppl_increase: percent by which the perplexity may rise; None: whatever it does.
+        calibration: text of recipes for CPUs that use one; None: the demo's corpus.
+        config: export recipe, where a checkpoint is quantized.
+        settings: `["export.cache_length=4096", …]`, where a checkpoint is quantized.
+        accuracy: of recipes for CPUs: whether it is measured.
+        parity: of recipes for CPUs: whether the graphs are run and compared with the reference.
     """
 
     converter: str | os.PathLike[str] | None = None
@@ -42,6 +49,22 @@ class QuantizeOptions:
     text: Path | None = None
     timeout: float | None = TIMEOUT
     overwrite: bool = False
+    max_ppl_increase: float | None = None
+    calibration: Path | None = None
+    config: str | Path | None = None
+    settings: Sequence[str] = ()
+    accuracy: bool = True
+    parity: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizeReport:
+    """What came of it: the bundle's folder, its manifest, bytes before, and the seconds it took."""
+
+    path: Path
+    manifest: Manifest
+    bytes_before: int
+    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +90,8 @@ class Job:
         """
         opened, loaded = Bundle.open(bundle), load_recipe(recipe)
         manifest = opened.manifest
-        if manifest.weights.quantization in SCHEMES:
+        quantization = manifest.weights.quantization
+        if quantization in SCHEMES or quantization.startswith("cpu_"):
             raise ConfigError(
                 "{path} is quantized already ({scheme}).",
                 hint="Quantize the bundle that it was made from.",

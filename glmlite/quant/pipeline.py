@@ -18,9 +18,10 @@ from glmlite.exporter.weights import INDEX, WEIGHTS
 from glmlite.i18n import _
 from glmlite.progress import NoProgress, Progress
 from glmlite.quant.accuracy import Candidate, measure
+from glmlite.quant.bar import check_bar, require_text
 from glmlite.quant.conversion import convert_graphs
 from glmlite.quant.converter import find_converter
-from glmlite.quant.job import Job
+from glmlite.quant.job import Job, QuantizeReport
 from glmlite.quant.portable import choose_integer, compare, export_portable
 from glmlite.quant.process import Log
 from glmlite.quant.report import REPORT, write_report
@@ -29,16 +30,6 @@ from glmlite.quant.sharing import share_weights
 from glmlite.quant.weights import Integer, QuantizedSource, stored_bytes, write_quantized
 from glmlite.runtime.engines.interpreter import find_toolchain
 from glmlite.toolchain.weights import WeightsIndex
-
-
-@dataclasses.dataclass(frozen=True)
-class QuantizeReport:
-    """What came of it: the bundle's folder, its manifest, bytes before, and the seconds it took."""
-
-    path: Path
-    manifest: Manifest
-    bytes_before: int
-    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +84,8 @@ def run_quantize(
     output = output.expanduser().absolute()
     check_output(output, job.options.overwrite)
     sample = job.sample()
+    if job.options.max_ppl_increase is not None:
+        require_text(sample)
     try:
         with staging(output, job.options.overwrite) as folder:
             _copy_along(job.bundle, folder)
@@ -188,6 +181,8 @@ def _describe(job: Job, folder: Path, made: _Made, sample: Sample, progress: Pro
         progress,
         job.bundle.prefix_cache(),
     )
+    if job.options.max_ppl_increase is not None:
+        check_bar(report.entry, job.options.max_ppl_increase)
     write_report(folder / REPORT, [report], old.family, old.model)
     return dataclasses.replace(
         old,
