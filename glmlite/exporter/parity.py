@@ -171,8 +171,22 @@ def compare_graphs(
     return differences
 
 
-def check(graph: str, engine: str, difference: Difference, tolerance: Tolerance) -> None:
+def check(
+    graph: str,
+    engine: str,
+    difference: Difference,
+    tolerance: Tolerance,
+    *,
+    is_mindir: bool = True,
+) -> None:
     """Refuse a graph that differs.
+
+    Args:
+        graph: its file.
+        engine: what ran it, with its version.
+        difference: what was found.
+        tolerance: what is allowed.
+        is_mindir: whether it has to do with a MindSpore.
 
     Raises:
         ParityError: says which graph, which step, and how far.
@@ -183,7 +197,10 @@ def check(graph: str, engine: str, difference: Difference, tolerance: Tolerance)
         "Parity failed: {graph} on {engine} differs from the reference by {found:.3g} at step "
         "{step} (allowed: {allowed:.3g}); top-1 agreement {top1:.1%}. Nothing was kept.",
         hint="`glmlite doctor` shows the versions; export with another one (--toolchain PATH), or "
-        "in float32 (--set model.dtype=float32).",
+        "in float32 (--set model.dtype=float32)."
+        if is_mindir
+        else "Try another ONNX Runtime (pip install -U onnxruntime), or the other flavor "
+        "(--set export.flavor=ort|standard).",
         graph=graph,
         engine=engine,
         found=difference.max_abs,

@@ -69,6 +69,18 @@ def test_shipped_recipes_show_every_key(name):
             assert f"{leaf}:" in content
 
 
+@pytest.mark.parametrize("name", ["glm2_6b", "glm3_6b"])
+def test_onnx_recipes_are_the_same_models(name):
+    config = load_config(f"{name}_onnx")
+    assert (config.export.format, config.export.flavor) == ("onnx", "ort")
+    assert config.model.family == load_config(name).model.family
+    assert resolve_model(config.model, None).config == PRESETS[name].config
+    content = find_recipe("export_configs", f"{name}_onnx").read_text(encoding="utf-8")
+    for key in KNOWN:
+        leaf = key.rpartition(".")[2]
+        assert f"{leaf}:" in content or leaf in ("rope", "kind", "ratio")
+
+
 def test_defaults():
     config = load_config(MINIMAL)
     assert config.model.checkpoint == Path("in")
