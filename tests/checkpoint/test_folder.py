@@ -12,46 +12,15 @@ from safetensors.numpy import save_file
 from glmlite.checkpoint import check_parameters, open_checkpoint
 from glmlite.checkpoint.folder import INDEX, SINGLE
 from glmlite.errors import CheckpointError
-from glmlite.model.config import ModelConfig, from_huggingface
-from glmlite.model.parameters import parameter_shapes
-
-TINY = ModelConfig(
-    num_layers=2,
-    hidden_size=8,
-    num_heads=2,
-    num_groups=1,
-    head_dim=4,
-    ffn_hidden_size=6,
-    vocab_size=11,
-    seq_length=16,
+from glmlite.model.config import from_huggingface
+from tests.checkpoint.hugging_face import (
+    QKV,
+    TINY,
+    weights,
+    write_index,
+    write_sharded,
+    write_single,
 )
-QKV = "transformer.encoder.layers.1.self_attention.query_key_value.weight"
-
-
-def weights(config=TINY, dtype=np.float32):
-    rng = np.random.default_rng(3)
-    return {n: rng.normal(size=s).astype(dtype) for n, s in parameter_shapes(config).items()}
-
-
-def write_single(folder, tensors=None):
-    save_file(tensors or weights(), folder / SINGLE)
-    return folder
-
-
-def write_sharded(folder, tensors=None, count=3):
-    tensors = tensors or weights()
-    names = sorted(tensors)
-    weight_map = {}
-    for i in range(count):
-        shard = f"model-{i + 1:05}-of-{count:05}.safetensors"
-        save_file({name: tensors[name] for name in names[i::count]}, folder / shard)
-        weight_map.update(dict.fromkeys(names[i::count], shard))
-    write_index(folder, weight_map)
-    return weight_map
-
-
-def write_index(folder, weight_map):
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
 def test_golden_model(golden_dir):
@@ -119,52 +88,6 @@ def test_fingerprints_tell_checkpoints_apart(tmp_path):
     (tmp_path / "again").mkdir()
     save_file(tensors, tmp_path / "again" / SINGLE, metadata={"format": "pt", "note": "moved"})
     assert open_checkpoint(tmp_path / "again").fingerprint()["sha256"] in seen
-
-
-def test_renamed_tensors_get_the_nearest_name(tmp_path):
-    tensors = weights()
-    tensors[QKV.replace("query_key_value", "qkv_proj")] = tensors.pop(QKV)
-    with pytest.raises(CheckpointError) as error:
-        check_parameters(open_checkpoint(write_single(tmp_path, tensors)), TINY)
-    message = str(error.value)
-    assert f"missing: {QKV}" in message
-    assert QKV.replace("query_key_value", "qkv_proj") in message
-    assert "renamed?" in message
-
-
-def test_all_differences_at_once(tmp_path):
-    tensors = weights()
-    del tensors["transformer.output_layer.weight"]
-    tensors["lora.extra"] = np.zeros((3, 3), np.float32)
-    tensors[QKV] = np.zeros((5, 8), np.float32)
-    tensors["transformer.rotary_pos_emb.inv_freq"] = np.zeros(2, np.float16)
-    checkpoint = open_checkpoint(write_single(tmp_path, tensors))
-    with pytest.raises(CheckpointError) as error:
-        check_parameters(checkpoint, TINY)
-    message = str(error.value)
-    assert "1 tensors missing, 1 unexpected, 1 of another shape" in message
-    assert "transformer.output_layer.weight" in message
-    assert "lora.extra [3, 3]" in message
-    assert f"{QKV} is [5, 8]" in message
-    assert "[16, 8]" in message
-    assert "inv_freq" not in message
-
-
-def test_long_lists_are_cut(tmp_path):
-    write_single(tmp_path, {"transformer.encoder.final_layernorm.weight": np.ones(8, np.float32)})
-    with pytest.raises(CheckpointError) as error:
-        check_parameters(open_checkpoint(tmp_path), TINY)
-    assert "more" in str(error.value)
-    assert len(str(error.value).splitlines()) < 15
-
-
-def test_extra_names_may_be_accepted(tmp_path):
-    checkpoint = open_checkpoint(
-        write_single(tmp_path, {**weights(), "extra": np.zeros(1, np.float32)})
-    )
-    check_parameters(checkpoint, TINY, accepted={"extra"})
-    with pytest.raises(CheckpointError, match="extra"):
-        check_parameters(checkpoint, TINY)
 
 
 def test_quantized_checkpoints_are_refused_by_name(tmp_path):

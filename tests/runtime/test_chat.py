@@ -4,59 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from glmlite.errors import CacheFullError, ConfigError, EngineError, TokenizerError
-from glmlite.runtime.chat import chat
-from glmlite.runtime.sampling import Sampler, SamplingParams
-from glmlite.runtime.session import Session
-from glmlite.runtime.sliding import drop_oldest_round
-from tests.runtime.contract_double import ContractDouble
+from glmlite.errors import ConfigError, EngineError, TokenizerError
+from tests.runtime.chatting import Chat, assistant, user
 
 TOOLS = [{"name": "get_weather", "parameters": {"city": "string"}}]
 CALL = " get_weather\n```python\ntool_call(city='上海')\n```"
-
-
-def user(text):
-    return {"role": "user", "content": text}
-
-
-def assistant(text):
-    return {"role": "assistant", "content": text}
-
-
-class Chat:
-    """A conversation whose model says what it is told."""
-
-    def __init__(self, tokenizer, capacity=400, overflow="error", **engine):
-        self.tokenizer = tokenizer
-        self.engine = ContractDouble(tokenizer.num_ids, capacity=capacity, **engine)
-        self.session = Session(self.engine, overflow)
-        self.messages = []
-
-    def pieces(self, count=200, **options):
-        sampler = Sampler(
-            SamplingParams(), self.tokenizer.num_ids, banned=self.tokenizer.never_sampled
-        )
-        return chat(
-            self.session, self.messages, tokenizer=self.tokenizer, sampler=sampler,
-            max_new_tokens=count, overflow=self.session.overflow, **options
-        )  # fmt: skip
-
-    def ask(self, question, reply, context=None):
-        """Ask; the model answers `reply` if its cache holds `context` ([ids]) and the question."""
-        self.messages.append(question if isinstance(question, dict) else user(question))
-        prompt = self.tokenizer.chat_ids(self.messages) if context is None else context
-        ids = reply if isinstance(reply, list) else self.tokenizer.encode(reply)
-        self.engine.say(prompt, [*ids, self.tokenizer.eos_id])
-        fed = self.engine.fed
-        pieces = list(self.pieces())
-        self.fed = self.engine.fed - fed
-        self.messages += pieces[-1].reply
-        return "".join(p.text for p in pieces), pieces[-1]
-
-    def continuation(self, question):
-        """Ids that the next turn should append."""
-        messages = [*self.messages, user(question)]
-        return self.tokenizer.template.continuation_ids(messages, len(self.messages))
 
 
 @pytest.mark.parametrize("reply", ["你好！", "Two words.", "  Spaces around it \n"])
@@ -219,94 +171,6 @@ def test_a_failure_in_the_middle_can_be_retried(glm2):
     talk.engine.fail_at = None
     talk.messages = []
     assert talk.ask("hello", "A rather long answer")[0] == "A rather long answer"
-
-
-class Answering(ContractDouble):
-    """Says "ok" to whatever was asked, then eos."""
-
-    def __init__(self, tokenizer, length, **options):
-        super().__init__(tokenizer.num_ids, **options)
-        self.answer = [*tokenizer.encode("ok " * length), tokenizer.eos_id]
-        self.ends = {tokenizer.special_ids.get("<|assistant|>"), tokenizer.encode("答：")[-1]}
-
-    def logits_after(self, ids):
-        ids = [int(i) for i in ids]
-        start = max((i for i, token in enumerate(ids) if token in self.ends), default=0)
-        token = self.answer[min(len(ids) - start - 1, len(self.answer) - 1)]
-        self.script[tuple(ids)] = token
-        return super().logits_after(ids)
-
-
-@pytest.mark.parametrize("family", ["glm2", "glm3"])
-@pytest.mark.parametrize("length", [3, 30])
-def test_sliding_drops_whole_rounds_and_says_so(request, family, length):
-    tokenizer = request.getfixturevalue(family)
-    talk = Chat(tokenizer, overflow="sliding")
-    talk.engine = Answering(tokenizer, length, capacity=160)
-    talk.session = Session(talk.engine, "sliding")
-    if family == "glm3":
-        talk.messages = [{"role": "system", "content": "You are brief."}]
-    head = [*tokenizer.prefix_ids, *(
-        tokenizer.template.message_ids(_turn(talk.messages[0])) if talk.messages else []
-    )]  # fmt: skip
-    notices = []
-    for i in range(16):
-        talk.messages.append(user(f"question {i}"))
-        pieces = list(talk.pieces())
-        assert "".join(p.text for p in pieces) == ("ok " * length).strip()
-        assert pieces[-1].finish_reason == "stop"
-        talk.messages += pieces[-1].reply
-        notices += [n for p in pieces for n in p.notices]
-        assert talk.session.tokens[: len(head)] == head
-        assert len(talk.session) <= 160
-    assert notices
-    assert all("rounds dropped, the oldest first" in n for n in notices)
-    held = talk.engine.fed
-    talk.messages.append(user("short"))
-    last = list(talk.pieces(count=1))[-1]
-    if not last.notices:
-        assert talk.engine.fed - held < 60
-
-
-def _turn(message):
-    from glmlite.text.messages import check_messages
-
-    return check_messages([message])[0]
-
-
-def test_sliding_cannot_drop_the_only_round(glm2):
-    talk = Chat(glm2)
-    talk.engine = Answering(glm2, 100, capacity=60)
-    talk.session = Session(talk.engine, "sliding")
-    talk.messages = [user("hello")]
-    pieces = list(talk.pieces())
-    assert pieces[-1].finish_reason == "length"
-    assert "no old round to drop" in pieces[-1].notices[0]
-    talk.messages = [user("hello " * 100)]
-    with pytest.raises(CacheFullError):
-        list(talk.pieces())
-
-
-def test_without_sliding_a_full_cache_is_an_error(glm2):
-    talk = Chat(glm2)
-    talk.engine = Answering(glm2, 100, capacity=60)
-    talk.session = Session(talk.engine)
-    talk.messages = [user("hello")]
-    with pytest.raises(CacheFullError, match="60"):
-        list(talk.pieces())
-    assert len(talk.session) == 60
-
-
-def test_rounds():
-    system = {"role": "system", "content": "s"}
-    tool = {"role": "observation", "content": "o"}
-    one = [user("1"), assistant("a"), tool, assistant("b")]
-    two = [user("2"), assistant("c")]
-    assert drop_oldest_round([system, *one, *two]) == [system, *two]
-    assert drop_oldest_round([*one, *two]) == two
-    assert drop_oldest_round([system, *one]) is None
-    assert drop_oldest_round([system]) is None
-    assert drop_oldest_round([]) is None
 
 
 @pytest.mark.parametrize("messages", ["hello", [1], [{}], [{"role": "user"}], [], None])
