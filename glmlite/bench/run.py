@@ -23,10 +23,8 @@ from glmlite.runtime.engines import EngineOptions, OpenedEngine, open_engine
 from glmlite.runtime.host import inspect_host
 from glmlite.runtime.model import open_tokenizer
 from glmlite.text import Tokenizer
+from glmlite.toolchain.quantized import PREFILL
 from glmlite.toolchain.weights import WeightsIndex
-
-# Weights of a second set that prefill alone reads.
-_PREFILL_SET = "prefill/"
 
 
 def run_bench(
@@ -132,12 +130,15 @@ def _fill(
 
 
 def decode_bytes(index: WeightsIndex) -> int:
-    """Bytes of the weights that one new token needs: all, but one row of the embedding."""
+    """Bytes of the weights that one new token needs: all, but of the embedding one row.
+
+    A second set of weights, which prefill alone reads, is left out.
+    """
     total = 0
     for name, entry in index.tensors.items():
         if name.startswith(EMBEDDING):
             total += int(entry["nbytes"]) // int(entry["shape"][0])
-        elif not name.startswith(_PREFILL_SET):
+        elif not name.startswith(PREFILL):
             total += int(entry["nbytes"])
     return total
 

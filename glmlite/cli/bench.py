@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from glmlite.cli.base import command
-from glmlite.cli.options import EngineChoice, bundle_argument, engine_options, json_option
+from glmlite.cli.options import EngineChoice, engine_options, json_option
 from glmlite.i18n import _
 
 _EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -22,7 +24,9 @@ _EXIT_INTERRUPTED = 128 + signal.SIGINT
         "costs outside the engine, decode over the length of the context, a conversation's second "
         "turn, peak memory, and how near decoding comes to the machine's read bandwidth. "
         "Everything runs several times after a warm-up; shown are medians and extremes. Ctrl-C "
-        "shows what was measured until then."
+        "shows what was measured until then.\n\n"
+        "--random makes a bundle of random weights in the shapes of a published model, so no "
+        "checkpoint is needed."
     ),
     examples=[
         ("glmlite bench build/glm2 --threads 8", _("a bundle of your own")),
@@ -30,9 +34,30 @@ _EXIT_INTERRUPTED = 128 + signal.SIGINT
             "glmlite bench build/glm2 --prompt-tokens 1000 --repeats 5 --plot bench.png",
             _("longer prompts, more repeats, a picture"),
         ),
+        (
+            "glmlite bench --random glm2_6b --recipe cpu_int4 --keep build/random-int4",
+            _("ChatGLM2-6B's shapes without its weights"),
+        ),
     ],
 )
-@bundle_argument()
+@click.argument("bundle", type=click.Path(path_type=Path), metavar="[BUNDLE]", required=False)
+@click.option(
+    "--random",
+    "preset",
+    metavar="PRESET",
+    help=_("Measure random weights of this preset's shapes, for example glm2_6b or tiny."),
+)
+@click.option(
+    "--recipe",
+    metavar="NAME|FILE",
+    help=_("Of --random: how to quantize them, for example cpu_int4; none keeps them float."),
+)
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help=_("Of --random: keep the bundle there; one that is there already is measured again."),
+)
 @click.option(
     "--prompt-tokens",
     type=click.IntRange(min=1),
@@ -77,7 +102,7 @@ _EXIT_INTERRUPTED = 128 + signal.SIGINT
     default=0,
     show_default=True,
     metavar="N",
-    help=_("Of the random prompts."),
+    help=_("Of the random prompts, and of --random's weights."),
 )
 @click.option(
     "--plot",
@@ -88,7 +113,10 @@ _EXIT_INTERRUPTED = 128 + signal.SIGINT
 @engine_options()
 @json_option(_("Print the report as one JSON object."))
 def bench(
-    bundle: Path,
+    bundle: Path | None,
+    preset: str | None,
+    recipe: str | None,
+    keep: Path | None,
     prompt_tokens: int | None,
     new_tokens: int | None,
     batch: int,
@@ -101,6 +129,10 @@ def bench(
     as_json: bool,
 ) -> int:
     """Measure and print."""
+    if (bundle is None) == (preset is None):
+        raise click.UsageError(_("Name a bundle, or random weights: --random PRESET."))
+    if preset is None and (recipe or keep):
+        raise click.UsageError(_("--recipe and --keep go with --random only."))
     from glmlite.bench.options import BenchOptions
     from glmlite.bench.plot import check_plot, write_plot
     from glmlite.bench.run import run_bench
@@ -119,8 +151,9 @@ def bench(
     )
     if plot:
         check_plot(plot)
-    with show_progress() as progress:
-        report = run_bench(bundle, engine.engine, engine.options(), options, progress)
+
+    with _place(bundle, preset, recipe, keep, seed, batch) as path, show_progress() as progress:
+        report = run_bench(path, engine.engine, engine.options(), options, progress)
     if plot:
         write_plot(report, plot)
     if as_json:
@@ -140,3 +173,31 @@ def _parse_contexts(text: str) -> tuple[int, ...]:
             _("{found!r} is no list of numbers, such as 64,512.", found=text),
             param_hint="'--contexts'",
         ) from None
+
+
+@contextlib.contextmanager
+def _place(
+    bundle: Path | None,
+    preset: str | None,
+    recipe: str | None,
+    keep: Path | None,
+    seed: int,
+    batch: int,
+) -> Iterator[Path]:
+    """The folder of the bundle to measure; a random one lives as long as this, unless kept."""
+    if bundle is not None:
+        yield bundle
+        return
+    assert preset is not None  # noqa: S101 - one of the two was given
+    import tempfile
+
+    from glmlite.bench.random_bundle import NO_RECIPE, RandomModel, make_random_bundle
+    from glmlite.cli.progress import show_progress
+
+    model = RandomModel(preset, recipe or NO_RECIPE, seed, batch)
+    with contextlib.ExitStack() as stack:
+        if keep is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="glmlite-bench-"))
+        with show_progress() as progress:
+            path = make_random_bundle(model, keep or Path(folder) / "bundle", progress)
+        yield path

@@ -18,7 +18,6 @@ from glmlite.errors import ConfigError
 from glmlite.model.parameters import EMBEDDING
 from glmlite.runtime.chunks import plan_chunks
 from glmlite.runtime.engines import EngineOptions
-from tests.engines.bundles import MARKS
 
 QUICK = {"repeats": 2, "bandwidth": False, "contexts": (), "second_turn": False}
 
@@ -106,29 +105,15 @@ def test_a_batch_needs_the_rows(tiny_bundle):
     assert "export.batch_size=2" in str(caught.value)
 
 
-@pytest.mark.mindspore
-def test_a_batch_decodes_all_its_rows(bundles):
-    path = bundles.export("glm2", export__batch_size=3)
-    report = run(path, batch=2, prompt_tokens=9, new_tokens=4)
-    assert (report.batch.rows, report.batch.step_seconds.count) == (2, 3)
-    answers = answer_calls(9, WARM_UP_TOKENS)[1] + 2 * answer_calls(9, 4)[1]
-    assert report.calls.tokens == answers + 2 * (9 + 3)
-
-
-@pytest.mark.parametrize("kind", ["mindspore", "lite_worker"], ids=str)
-def test_engines_over_graphs(bundles, kind, request):
-    for mark in MARKS.get(kind, []):
-        request.applymarker(mark)
+@pytest.mark.lite
+def test_an_engine_in_a_worker_process(bundles):
     path = bundles.export("glm2")
-    engine, in_toolchain = ("lite", True) if kind == "lite_worker" else ("mindspore", False)
-    bundles.require(in_toolchain)
-    options = EngineOptions(toolchain=bundles.toolchain if in_toolchain else None, threads=1)
-    report = run(path, engine, options, prompt_tokens=20, new_tokens=4)
-    assert report.subject.engine == engine
-    assert report.subject.versions[engine] == (
-        "2.0.0" if in_toolchain else __import__("mindspore").__version__
-    )
-    assert report.memory.holder == ("worker" if in_toolchain else "this process")
+    bundles.require(in_toolchain=True)
+    options = EngineOptions(toolchain=bundles.toolchain, threads=1)
+    report = run(path, "lite", options, prompt_tokens=20, new_tokens=4)
+    assert report.subject.engine == "lite"
+    assert report.subject.versions["lite"] == "2.0.0"
+    assert report.memory.holder == "worker"
     assert report.memory.peak > 10 << 20
     assert report.answers.token_seconds.count == 2 * 3
     assert report.settings.threads == 1

@@ -107,3 +107,50 @@ def test_ctrl_c_prints_what_was_measured(environment, demo_bundle):
     assert report["interrupted"]
     assert report["warm_up_seconds"] > 0
     assert report["answers"] is None
+
+
+def test_random_weights_are_made_measured_and_kept(glmlite_command, tmp_path):
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    few = ["--repeats", "1", "--prompt-tokens", "20", "--new-tokens", "4", "--contexts", "none"]
+    few += ["--no-bandwidth", "--json", "--recipe", "cpu_int4", "--keep", tmp_path / "kept"]
+    ran = glmlite_command("bench", "--random", "tiny", *few)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    assert report["subject"]["engine"] == "onnx"
+    assert report["subject"]["quantization"] == "cpu_int4"
+    made = (tmp_path / "kept" / "manifest.json").stat().st_mtime_ns
+    again = glmlite_command("bench", "--random", "tiny", *few)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "kept" / "manifest.json").stat().st_mtime_ns == made
+    other = glmlite_command("bench", "--random", "tiny", *few, "--seed", "1")
+    assert other.returncode == 2
+    assert "holds another bundle" in other.stderr
+
+
+def test_random_weights_leave_nothing_behind(glmlite_command, tmp_path):
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    ran = glmlite_command(
+        *["bench", "--random", "tiny", "--repeats", "1", "--prompt-tokens", "20"],
+        *["--new-tokens", "2", "--contexts", "none", "--no-bandwidth"],
+        TMPDIR=str(tmp_path),
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "onnx" in ran.stdout
+    assert not list(tmp_path.glob("glmlite-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name a bundle, or random weights"),
+        (["somewhere", "--random", "tiny"], "Name a bundle, or random weights"),
+        (["somewhere", "--recipe", "cpu_int4"], "--recipe and --keep go with --random only"),
+        (["--random", "glm9_6b"], "'glm9_6b' is no preset; there are: glm2_6b"),
+        (["--random", "tiny", "--recipe", "no_such"], "no_such"),
+    ],
+)
+def test_what_to_measure_must_be_clear(glmlite_command, arguments, message):
+    ran = glmlite_command("bench", *arguments)
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr

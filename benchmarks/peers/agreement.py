@@ -1,0 +1,95 @@
+"""Whether the peers compute the same function: a tiny model, held against glmlite's reference."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.peers.write_models import paths, write_model
+from glmlite.bench.random_weights import RandomWeights
+from glmlite.model.config import ModelConfig
+from glmlite.model.reference import forward
+
+HERE = Path(__file__).parent
+RUNNERS = {"chatglm.cpp": "run_chatglm.py", "llama.cpp": "run_llama.py"}
+KINDS = ("f32", "q8_0", "q4_0")
+CONFIG = ModelConfig(
+    num_layers=3,
+    hidden_size=256,
+    num_heads=4,
+    num_groups=2,
+    head_dim=64,
+    ffn_hidden_size=416,
+    vocab_size=2048,
+    seq_length=256,
+)
+PROMPT, NEW = 20, 8
+# The seed's greedy tokens are far enough ahead for float16 caches, which both peers have.
+SEED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """One peer and one kind of weights.
+
+    Attributes:
+        equal_ids: leading greedy ids, of `NEW`, that are the reference's in float32.
+        logits_error: root mean square difference of the first logits, relative to theirs; None
+            where the peer gives none.
+    """
+
+    peer: str
+    kind: str
+    equal_ids: int
+    logits_error: float | None
+
+    @property
+    def holds(self) -> bool:
+        """Float weights give equal ids; quantized ones at least the first."""
+        return self.equal_ids == NEW if self.kind == "f32" else self.equal_ids > 0
+
+
+def check_agreement(python: Path) -> list[Agreement]:
+    """Run both peers on the tiny model.
+
+    Args:
+        python: of the peers' venv.
+    """
+    source = RandomWeights(CONFIG, SEED)
+    ids = [3 + (i * 7919) % (CONFIG.vocab_size - 3) for i in range(PROMPT)]
+    tokens, logits = list(ids), []
+    for _ in range(NEW):
+        logits.append(forward(CONFIG, source, [tokens])[0][-1])
+        tokens.append(int(logits[-1].argmax()))
+    expected = tokens[PROMPT:]
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_model(folder, "tiny", CONFIG, source, KINDS)
+        for kind in KINDS:
+            for (peer, script), path in zip(
+                RUNNERS.items(), paths(folder, "tiny", kind), strict=True
+            ):
+                command = [python, HERE / script, path, "--ids", json.dumps(ids)]
+                command += ["--new-tokens", NEW, "--cache", 128]
+                ran = subprocess.run(
+                    list(map(str, command)), capture_output=True, text=True, check=True
+                )
+                given = json.loads(ran.stdout.splitlines()[-1])["ids"]
+                same = [a == b for a, b in zip(given, expected, strict=True)]
+                equal = ([*same, False]).index(False)
+                found.append(Agreement(peer, kind, equal, _error(path, logits[0])))
+    return found
+
+
+def _error(path: Path, expected: np.ndarray) -> float | None:
+    file = path.with_suffix(".logits.npy")
+    if not file.exists() or path.suffix != ".gguf":
+        return None
+    difference = np.load(file) - expected
+    return float(np.sqrt(np.mean(np.square(difference)) / np.mean(np.square(expected))))
