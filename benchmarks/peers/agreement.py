@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,11 +55,15 @@ class Agreement:
         return self.equal_ids == NEW if self.kind == "f32" else self.equal_ids > 0
 
 
-def check_agreement(python: Path) -> list[Agreement]:
+def check_agreement(
+    python: Path, kinds: Sequence[str] = KINDS, threads: int = 2
+) -> list[Agreement]:
     """Run both peers on the tiny model.
 
     Args:
         python: of the peers' venv.
+        kinds: of weights, some of `KINDS`.
+        threads: of each peer.
     """
     source = RandomWeights(CONFIG, SEED)
     ids = [3 + (i * 7919) % (CONFIG.vocab_size - 3) for i in range(PROMPT)]
@@ -70,13 +75,13 @@ def check_agreement(python: Path) -> list[Agreement]:
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_model(folder, "tiny", CONFIG, source, KINDS)
-        for kind in KINDS:
+        write_model(folder, "tiny", CONFIG, source, kinds)
+        for kind in kinds:
             for (peer, script), path in zip(
                 RUNNERS.items(), paths(folder, "tiny", kind), strict=True
             ):
                 command = [python, HERE / script, path, "--ids", json.dumps(ids)]
-                command += ["--new-tokens", NEW, "--cache", 128]
+                command += ["--new-tokens", NEW, "--cache", 128, "--threads", threads]
                 ran = subprocess.run(
                     list(map(str, command)), capture_output=True, text=True, check=True
                 )

@@ -88,7 +88,6 @@ def run_glmlite(bundle: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def make_bundle(recipe: str, arguments: argparse.Namespace) -> Path:
     """A bundle of random weights; made once."""
     from glmlite.bench.random_bundle import RandomModel, make_random_bundle
-
     from glmlite.cli.progress import show_progress
 
     path = Path(arguments.bundles) / f"{arguments.preset}-{recipe}"
