@@ -19,6 +19,7 @@ from glmlite.runtime.engines.bare import open_pair, read_pair
 from glmlite.runtime.engines.contracts import read_bare_graph
 from glmlite.runtime.engines.mindir import MindIREngine
 from glmlite.runtime.session import Session
+from glmlite.toolchain import mindir
 from tests.engines.driving import FP32, close
 from tests.fixtures.models import MODELS
 from tests.fixtures.writing import write_checkpoint
@@ -174,6 +175,36 @@ def test_rows_of_a_batch_join_idle_and_leave(pairs, expected):
                     close(logits[row], wanted[row][len(held[row]) - 1], FP32, f"{counts} row {row}")
     finally:
         engine.close()
+
+
+def move_weights_out(path: Path, folder: Path) -> Path:
+    """A graph as MindSpore writes it above 1 GiB: all parameters in a file beside it."""
+    data, content, places = bytearray(64), path.read_bytes(), {}
+    for parameter in mindir.list_parameters(str(path)):
+        places[parameter.name] = (f"{path.stem}_variables/data_0", len(data), parameter.length)
+        data += content[parameter.offset : parameter.offset + parameter.length]
+        data += bytes(-len(data) % 64)
+    (folder / f"{path.stem}_variables").mkdir()
+    (folder / f"{path.stem}_variables" / "data_0").write_bytes(data)
+    mindir.rewrite_parameters(str(path), str(folder / path.name), places)
+    return folder / path.name
+
+
+def test_weights_and_cache_in_files_beside_the_graphs(pairs, expected, tmp_path):
+    prefill, decode = (move_weights_out(path, tmp_path) for path in pairs(1))
+    files = sorted(tmp_path.glob("*_variables/data_0"))
+    before = [file.read_bytes() for file in files]
+    opened = open_pair(read_pair(prefill, decode), "mindspore", EngineOptions(threads=1))
+    try:
+        session, wanted = Session(opened.engine), expected(IDS)
+        close(session.feed(IDS[:5]), wanted[4], FP32, "prompt")
+        for position in range(5, 10):
+            close(session.feed([IDS[position]]), wanted[position], FP32, f"position {position}")
+        session.truncate(3)
+        close(session.feed([IDS[3]]), wanted[3], FP32, "after a rollback")
+    finally:
+        opened.engine.close()
+    assert [file.read_bytes() for file in files] == before, "the cache was written to the disk"
 
 
 def test_swapped_graphs_are_told_apart(pairs):
