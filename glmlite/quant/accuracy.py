@@ -115,6 +115,22 @@ def measure(
     for run in runs:
         run.note_layer(hidden, rows)
     inputs = _Inputs(rows)
+    hidden = _through_layers(passage, before, hidden, runs, inputs, rows, progress)
+    _at_output(config, before, hidden, runs, inputs, rows, targets, progress)
+    return [run.report(sample) for run in runs]
+
+
+def _through_layers(
+    passage: reference.Passage,
+    before: WeightSource,
+    hidden: Float32Array,
+    runs: Sequence[_Run],
+    inputs: _Inputs,
+    rows: NDArray[np.int64],
+    progress: Progress,
+) -> Float32Array:
+    """All networks, layer by layer; returns the float one's hidden states."""
+    config = passage.config
     for layer in range(config.num_layers):
         weights = reference.read_layer(config, before, layer)
         hidden = passage.layer(layer, weights, hidden, inputs)
@@ -125,6 +141,20 @@ def measure(
             run.compare_layer(layer, weights, quantized, inputs)
             run.note_layer(hidden, rows)
             progress.advance()
+    return hidden
+
+
+def _at_output(
+    config: ModelConfig,
+    before: WeightSource,
+    hidden: Float32Array,
+    runs: Sequence[_Run],
+    inputs: _Inputs,
+    rows: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    progress: Progress,
+) -> None:
+    """Logits of all networks, compared."""
     x = reference.output_input(config, before, hidden, observe=inputs)
     output = reference.read_weight(before, OUTPUT)
     logits = x[rows] @ output.T
@@ -138,8 +168,8 @@ def measure(
         for start in range(0, len(rows), _ROWS):
             part = slice(start, start + _ROWS)
             run.comparison.add(logits[part], found[part], targets[part])
+        del after, found  # a gigabyte and a half for 6B, while the next ones are made
         progress.advance()
-    return [run.report(sample) for run in runs]
 
 
 class _Inputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from glmlite.model.parameters import parameter_shapes
 from glmlite.quant.accuracy import Candidate
 from glmlite.quant.activations import rounding_of
 from glmlite.quant.tensor_errors import Smoothing
-from glmlite.quant.weights import stored_bytes
+from glmlite.toolchain.quantized import companions
+from glmlite.toolchain.weights import WeightsIndex
 
 
 def read_candidate(name: str, index: Path, config: ModelConfig, prefix: str = "") -> Candidate:
@@ -40,7 +41,7 @@ def read_candidate(name: str, index: Path, config: ModelConfig, prefix: str = ""
         rounding=rounding_of(forms),
         smoothing={m: s for m, s in changes.items() if s.columns is not None or s.rows is not None},
         schemes={matrix: describe(form) for matrix, form in forms.items()},
-        bytes=stored_bytes(read_index(index)),
+        bytes=_stored_bytes(read_index(index), shapes, prefix),
     )
 
 
@@ -54,3 +55,14 @@ def describe(form: Mapping[str, Any]) -> str:
     if outliers := form.get("outliers"):
         return _("int{bits} columns, {count} kept float", bits=bits, count=len(outliers))
     return _("int{bits} columns", bits=bits)
+
+
+def _stored_bytes(index: WeightsIndex, names: Iterable[str], prefix: str) -> int:
+    """Bytes of the tensors that a set of weights uses; of what it shares, those of the first."""
+    total = 0
+    for name in names:
+        found = index.find(name, prefix)
+        form = index.quantized.get(found)
+        parts = companions(found, form) if form else [found]
+        total += sum(int(index.tensors[part]["nbytes"]) for part in parts)
+    return total

@@ -32,13 +32,19 @@ class Comparison:
             after: the same of the quantized ones.
             targets: [n], the ids that came next.
         """
-        p, q = log_softmax(before), log_softmax(after)
-        rows = np.arange(len(targets))
-        divergence = np.maximum((np.exp(p) * (p - q)).sum(axis=-1), 0.0)
+        p, q = _shift(before), _shift(after)
+        losses = [x[np.arange(len(targets)), targets] for x in (p, q)]
+        q_total = np.log(np.exp(q).sum(axis=-1))
+        # KL = Σ e^p (p - q) / Σ e^p - log Σ e^p + log Σ e^q, over the shifted logits.
+        np.subtract(p, q, out=q)
+        np.exp(p, out=p)
+        sums = p.sum(axis=-1)
+        divergence = np.einsum("ij,ij->i", p, q) / sums - np.log(sums) + q_total
+        divergence = np.maximum(divergence, 0.0)
         self.tokens += len(targets)
         self.agreeing += int((before.argmax(axis=-1) == after.argmax(axis=-1)).sum())
-        self.loss_before -= float(p[rows, targets].sum())
-        self.loss -= float(q[rows, targets].sum())
+        self.loss_before += float((np.log(sums) - losses[0]).sum())
+        self.loss += float((q_total - losses[1]).sum())
         self.divergence += float(divergence.sum())
         self.largest = max(self.largest, float(divergence.max()))
 
@@ -61,9 +67,8 @@ def _exp(loss: float) -> float:
     return math.exp(min(loss, 700.0))
 
 
-def log_softmax(logits: Float32Array) -> NDArray[np.float64]:
-    """Logarithms of the probabilities over the last axis, float64."""
+def _shift(logits: Float32Array) -> NDArray[np.float64]:
+    """Logits in float64, the largest of each row 0, so that their exponentials are finite."""
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(axis=-1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted

@@ -16,7 +16,7 @@ from glmlite.progress import NoProgress
 from glmlite.quant.accuracy import Candidate, measure
 from glmlite.quant.activations import Rounding
 from glmlite.quant.bar import check_bar, require_text
-from glmlite.quant.divergence import Comparison, log_softmax
+from glmlite.quant.divergence import Comparison
 from glmlite.quant.job import Job, QuantizeOptions
 from glmlite.quant.pipeline import measure_only
 from glmlite.quant.sample import WINDOW, Sample, cut, make_sample, text_sample
@@ -175,7 +175,15 @@ def test_a_distribution_by_hand() -> None:
     assert entry.perplexity == pytest.approx(4)
     assert entry.kl_mean == pytest.approx(0.25 * np.log(2))
     assert entry.top1 == 0
-    assert np.isfinite(log_softmax(np.array([[1e4, -1e4]], np.float32))).all()
+
+
+def test_far_logits_stay_finite() -> None:
+    comparison = Comparison()
+    far = np.array([[1e4, -1e4, 0]], np.float32)
+    comparison.add(far, far[:, ::-1], np.array([1]))
+    entry = comparison.to_entry("x", 3)
+    assert entry.kl_mean == pytest.approx(1e4)
+    assert entry.perplexity_before == pytest.approx(np.exp(700))
 
 
 def test_one_layer_of_each_is_read_at_a_time(network: Network) -> None:
