@@ -19,7 +19,8 @@ def summaries() -> dict[str, str]:
     return {
         "doctor": _("Say what this machine can export and run, and what is missing."),
         "export": _("Turn a trained checkpoint into a bundle of graphs."),
-        "quantize": _("Make a bundle with int8 weights, and say what that costs."),
+        "plan": _("Estimate memory, disk, loading time and speed before anything is exported."),
+        "quantize": _("Make a bundle with int8 or int4 weights, and say what that costs."),
         "inspect": _("Show what a bundle holds; check its files."),
         "chat": _("Talk to a bundle in the terminal."),
         "generate": _("Continue one prompt, for scripts."),

@@ -106,7 +106,7 @@ def test_lite_2_0_reads_the_generated_files(
     assert "config" not in result.stderr.lower()
 
 
-# --- choosing -----------------------------------------------------------------------------------
+# --- choosing --------------------
 
 
 def test_ascend_takes_a_recipe_by_itself() -> None:
@@ -181,7 +181,7 @@ def test_a_cpu_has_no_device_cache() -> None:
     assert all(g["sections"] == {} for g in choice["graphs"].values())
 
 
-# --- the cache as variables -----------------------------------------------------------------------
+# --- the cache as variables --------------------
 
 
 def _graph(layers: int, **changes: object) -> GraphEntry:
@@ -276,7 +276,7 @@ def test_variables_need_ge_and_a_bundle(tmp_path: Path) -> None:
         lite_choices(str(path), "ascend", PHASES)
 
 
-# --- gears ----------------------------------------------------------------------------------------
+# --- gears --------------------
 
 GEARS = (Gear(1, 1, 512), Gear(1, 128, 512), Gear(4, 1, 2048))
 
