@@ -10,7 +10,8 @@ PYTHON3 ?= $(shell scripts/find_python.sh 3.11 3.12 3.10)
 TEST_PROCESSES ?= 2
 PYTHON37 ?= $(shell scripts/find_python.sh 3.7)
 
-.PHONY: help demo test lint format toolchain toolchain-if-possible bench wheel clean
+.PHONY: help demo test lint format toolchain toolchain-if-possible bench bench-6b bench-peers wheel \
+    clean
 
 help:
 	@echo "make demo       export the demo model, check it, ask it two questions"
@@ -18,7 +19,9 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make format     let ruff rewrite the sources"
 	@echo "make toolchain  build .toolchain/ (Python 3.7, MindSpore 2.0.0, MindSpore Lite 2.0.0)"
-	@echo "make bench      start-up time and the loop's own cost per token"
+	@echo "make bench      start-up time, the loop's own cost per token, a tiny model's speed"
+	@echo "make bench-6b   speed and memory of a 6B model in int4, random weights (4 GB of disk)"
+	@echo "make bench-peers  glmlite beside chatglm.cpp and llama.cpp (builds both; 40 GB of disk)"
 	@echo "make wheel      build the wheel into dist/"
 	@echo "make clean      remove what the above made, except .venv and .toolchain"
 
@@ -40,6 +43,14 @@ format: $(VENV)/.installed
 bench: $(VENV)/.installed
 	@$(PYTHON) benchmarks/startup_time.py
 	@$(PYTHON) benchmarks/host_overhead.py
+	@$(PYTHON) -m glmlite.cli bench --random tiny --recipe cpu_int8
+
+bench-6b: $(VENV)/.installed
+	@$(PYTHON) -m glmlite.cli bench --random glm2_6b --recipe cpu_int4
+
+bench-peers: $(VENV)/.installed
+	@$(PYTHON) benchmarks/peers/install.py
+	@$(PYTHON) benchmarks/peers/compare.py
 
 wheel: $(VENV)/.installed
 	@$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist .

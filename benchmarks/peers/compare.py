@@ -7,7 +7,7 @@ Whether the peers compute the right function is seen first, on a tiny model. The
 a process of its own, one after the other, with the same number of threads: a prompt of 512 tokens
 into an empty cache, decode steps with 64 tokens in the cache, peak memory, time to load; before
 each, the machine's read bandwidth. Models that are not there yet are written first (20 GB for the
-peers, 20 GB for glmlite) and kept for the next time. Let nothing else run meanwhile.
+peers, 26 GB for glmlite) and kept for the next time. Let nothing else run meanwhile.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import dataclasses
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -140,8 +141,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     config = PRESETS[arguments.preset].config
     say("writing the peers' models, where they are not there yet")
     write_model(Path(arguments.models), arguments.preset, config, RandomWeights(config), [*KINDS])
-    recipes = [r for _bits, all_of in KINDS.values() for r in all_of if r in arguments.recipes]
-    bundles = {recipe: make_bundle(recipe, arguments) for recipe in recipes}
     rows: list[Row] = []
     raw, bandwidths = [], []
 
@@ -157,11 +156,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             raw.append(found)
             rows.append(peer_row(found, bits, path))
         for recipe in candidates:
-            if recipe in bundles:
+            if recipe in arguments.recipes:
+                bundle = make_bundle(recipe, arguments)
                 before(f"glmlite {recipe}")
-                found = run_glmlite(bundles[recipe], arguments)
+                found = run_glmlite(bundle, arguments)
                 raw.append(found)
                 rows.append(glmlite_row(found, bits, recipe))
+                if arguments.discard:
+                    shutil.rmtree(bundle)
     host = inspect_host()
     return {
         "preset": arguments.preset,
@@ -199,6 +201,7 @@ def main() -> int:
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--contexts", default="64,512,1024,2000", help="of glmlite's curve")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--discard", action="store_true", help="remove our bundles after use")
     parser.add_argument("--json", type=Path, help="write all figures there")
     arguments = parser.parse_args()
     started = time.monotonic()
