@@ -90,7 +90,7 @@ def export(
 
 
 def quantize(
-    bundle: str | os.PathLike[str],
+    source: str | os.PathLike[str],
     *,
     recipe: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -98,16 +98,18 @@ def quantize(
     log: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Path:
-    """Quantize a bundle's weights to int8 and measure what that costs.
+    """Quantize a model's weights to int8 or int4 and measure what that costs.
 
     Args:
-        bundle: a float bundle's folder.
-        recipe: a `.cfg` file, or the name of one in quant/ (e.g. "ascend_on_the_fly_quant").
+        source: a float bundle's folder; with a recipe for CPUs also a checkpoint.
+        recipe: a `.yaml` (for CPUs) or `.cfg` file (for converters), or the name of one in quant/
+            (e.g. "cpu_int4", "ascend_on_the_fly_quant").
         output: folder of the new bundle.
         progress: told of every stage.
         log: gets the converter's lines.
-        **options: see `glmlite.quant.job.QuantizeOptions`: `converter=…`, `toolchain=…`,
-            `portable=True`, `text=…`, `timeout=…`, `overwrite=True`.
+        **options: see `glmlite.quant.job.QuantizeOptions`: `text=…`, `overwrite=True`,
+            `max_ppl_increase=…`; for CPUs `calibration=…`; for converters `converter=…`,
+            `toolchain=…`, `portable=True`, `timeout=…`.
 
     Returns:
         The new bundle's folder, absolute; its manifest holds the accuracy report.
@@ -115,8 +117,16 @@ def quantize(
     Raises:
         GlmliteError: says what is wrong and what to do; nothing is left behind.
     """
+    from glmlite.quant.cpu_recipe import is_cpu_recipe
     from glmlite.quant.job import Job, QuantizeOptions
+
+    if is_cpu_recipe(Path(recipe) if isinstance(recipe, os.PathLike) else recipe):
+        from glmlite.quant.cpu_job import CpuJob
+        from glmlite.quant.cpu_pipeline import run_cpu
+
+        cpu_job = CpuJob.open(source, recipe, QuantizeOptions(**options))
+        return run_cpu(cpu_job, Path(output), progress=progress).path
     from glmlite.quant.pipeline import run_quantize
 
-    job = Job.open(bundle, recipe, QuantizeOptions(**options))
+    job = Job.open(source, recipe, QuantizeOptions(**options))
     return run_quantize(job, Path(output), progress=progress, log=log).path

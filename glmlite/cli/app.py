@@ -26,6 +26,7 @@ def summaries() -> dict[str, str]:
         "generate": _("Continue one prompt, for scripts."),
         "bench": _("Measure how fast a bundle runs on this machine."),
         "convert": _("Write a checkpoint in another format: Hugging Face or MindSpore."),
+        "convert-lite": _("Make a bundle for MindSpore Lite without MindSpore."),
         "merge-checkpoint": _("Merge the shards of a distributed training into one checkpoint."),
         "rank-table": _("Write and merge RANK_TABLE_FILE for Ascend servers."),
     }

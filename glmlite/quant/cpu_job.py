@@ -86,6 +86,8 @@ class CpuJob:
     def samples(self) -> tuple[Sample, Sample | None]:
         """The text that accuracy is measured on, and another one for calibration if it is needed.
 
+        Where neither is named, each gets a half of the demo's corpus.
+
         Raises:
             ConfigError: a text cannot be used.
         """

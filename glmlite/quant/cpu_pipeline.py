@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,38 +17,20 @@ from glmlite.exporter.weights import DATA, INDEX, PREFIX_CACHE, WEIGHTS, write_p
 from glmlite.i18n import _
 from glmlite.model.parameters import parameter_shapes
 from glmlite.progress import NoProgress, Progress
-from glmlite.quant.accuracy import AccuracyReport, measure
+from glmlite.quant.accuracy import AccuracyReport, Candidate, measure
 from glmlite.quant.bar import check_bar
-from glmlite.quant.calibration import collect
+from glmlite.quant.calibration import ActivationStats, collect
 from glmlite.quant.candidates import read_candidate
 from glmlite.quant.cpu_graphs import compare_with_reference, emit_graphs
 from glmlite.quant.cpu_job import CpuJob
 from glmlite.quant.cpu_weights import write_cpu_weights
 from glmlite.quant.job import QuantizeReport
 from glmlite.quant.report import REPORT, write_report
-from glmlite.quant.sample import Sample
 from glmlite.quant.weights import stored_bytes
 from glmlite.toolchain.quantized import PREFILL, companions
 from glmlite.toolchain.weights import WeightsIndex
 
 RECIPE = "recipe.yaml"
-
-
-def measure_cpu(job: CpuJob, progress: Progress | None = None) -> list[AccuracyReport]:
-    """What the recipe would cost; nothing stays on disk.
-
-    Returns:
-        A report for each set of weights.
-
-    Raises:
-        GlmliteError: of the kind that fits.
-    """
-    progress = progress or NoProgress()
-    try:
-        with tempfile.TemporaryDirectory(prefix="glmlite-") as folder:
-            return _make_weights(job, Path(folder), progress)[2]
-    finally:
-        progress.done()
 
 
 def run_cpu(job: CpuJob, output: Path, *, progress: Progress | None = None) -> QuantizeReport:
@@ -134,7 +115,7 @@ def _make_weights(
     """
     source = job.source
     sample, calibration = job.samples()
-    stats = {}
+    stats: dict[str, ActivationStats] = {}
     if calibration is not None:
         stats = collect(source.model, source.weights, calibration, source.prefix, progress)
     sets = 1 if job.second is None else 2
@@ -143,30 +124,29 @@ def _make_weights(
     index, data = write_cpu_weights(
         source.weights, source.model, job.first, job.second, stats, folder / WEIGHTS, progress
     )
-    reports = []
-    if job.options.accuracy:
-        reports = _measure(job, folder, index, sample, progress)
-        for report in reports:
-            if job.options.max_ppl_increase is not None:
-                check_bar(report.entry, job.options.max_ppl_increase)
+    if not job.options.accuracy:
+        return index, data, []
+    candidates = _candidates(job, folder, index)
+    reports = measure(source.model, source.weights, candidates, sample, progress, source.prefix)
+    for report in reports:
+        if job.options.max_ppl_increase is not None:
+            check_bar(report.entry, job.options.max_ppl_increase)
     return index, data, reports
 
 
-def _measure(
-    job: CpuJob, folder: Path, index: WeightsIndex, sample: Sample, progress: Progress
-) -> list[AccuracyReport]:
+def _candidates(job: CpuJob, folder: Path, index: WeightsIndex) -> list[Candidate]:
+    """Each set of weights in `folder`, to be measured."""
     prefixes = {"": job.recipe.name}
     if job.second is not None:
-        prefixes[PREFILL] = f"{job.recipe.name} ({PREFILL.rstrip('/')})"
-    source, path = job.source, folder / WEIGHTS / INDEX
-    candidates = [
+        prefixes[PREFILL] = _("{recipe} (prefill)", recipe=job.recipe.name)
+    model, path = job.source.model, folder / WEIGHTS / INDEX
+    return [
         dataclasses.replace(
-            read_candidate(name, path, source.model, prefix),
-            bytes=_bytes_of(index, parameter_shapes(source.model), prefix),
+            read_candidate(name, path, model, prefix),
+            bytes=_bytes_of(index, parameter_shapes(model), prefix),
         )
         for prefix, name in prefixes.items()
     ]
-    return measure(source.model, source.weights, candidates, sample, progress, source.prefix)
 
 
 def _bytes_of(index: WeightsIndex, names: Iterable[str], prefix: str) -> int:

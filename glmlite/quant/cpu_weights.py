@@ -179,5 +179,12 @@ class _Set:
         if stats is None or not choice.is_smoothed or fold_target(name, self._config) is None:
             return None
         if choice.scheme == "block":
-            return smooth_blocks(weight, stats, choice.bits, choice.block_size, choice.symmetric)
+            return smooth_blocks(
+                weight,
+                stats,
+                choice.bits,
+                choice.block_size,
+                choice.symmetric,
+                rounds_inputs=choice.accuracy_level == 4,
+            )
         return smooth_columns(weight, stats, choice.bits)

@@ -56,11 +56,18 @@ def fold_target(name: str, config: ModelConfig) -> tuple[str, tuple[int, int]] |
 
 
 def smooth_blocks(
-    weight: NDArray[Any], stats: ActivationStats, bits: int, block_size: int, symmetric: bool
+    weight: NDArray[Any],
+    stats: ActivationStats,
+    bits: int,
+    block_size: int,
+    symmetric: bool,
+    *,
+    rounds_inputs: bool = True,
 ) -> Float32Array | None:
     """Factors under which blocks leave the smallest error of the products; None for none.
 
-    s = mean square^(exponent / 2): the more a channel carries, the finer it is rounded.
+    s = mean square^(exponent / 2): the more a channel carries, the finer it is rounded, and the
+    less it spoils the channels that share its block where the engine rounds activations, too.
 
     Args:
         weight: float [out, in].
@@ -68,11 +75,14 @@ def smooth_blocks(
         bits: see `store_blocks`.
         block_size: see there.
         symmetric: see there.
+        rounds_inputs: whether activations become int8 in the same blocks (accuracy level 4).
     """
     part = _some_rows(weight)
+    mean = float(stats.mean_square.mean(dtype=np.float64))
     power = _floored(stats.mean_square)
     if power is None:
         return None
+    ranges = np.divide(stats.absmax, np.sqrt(mean), dtype=np.float32)
     best, least = None, np.inf
     for exponent in _EXPONENTS:
         factors = _normalize(np.power(power, np.float32(exponent / 2)))
@@ -86,8 +96,14 @@ def smooth_blocks(
             importance=importance,
             smoothing=factors,
         )
-        wrong = read_stored(stored.form, stored.tensors) - part * factors
+        scaled = part * factors
+        wrong = read_stored(stored.form, stored.tensors) - scaled
         error = float((np.square(wrong).sum(axis=0, dtype=np.float64) * importance).sum())
+        if rounds_inputs:
+            starts = np.arange(0, len(ranges), block_size)
+            steps = np.maximum.reduceat(ranges / factors, starts) / 127
+            met = np.add.reduceat(np.square(scaled).sum(axis=0, dtype=np.float64), starts)
+            error += float((np.square(steps, dtype=np.float64) / 12 * met).sum())
         if error < least:
             best, least = factors if exponent else None, error
     return best
@@ -106,9 +122,11 @@ def smooth_columns(weight: NDArray[Any], stats: ActivationStats, bits: int) -> F
         bits: see `store_columns`.
     """
     part = _some_rows(weight)
-    ranges, power = _floored(stats.absmax), _floored(stats.mean_square)
-    if ranges is None or power is None:
+    mean = float(stats.mean_square.mean(dtype=np.float64))
+    power = _floored(stats.mean_square)
+    if power is None:
         return None
+    ranges = np.maximum(stats.absmax / np.float32(np.sqrt(mean)), np.float32(1e-4))
     heights = np.maximum(np.abs(part).max(axis=0), np.float32(1e-6) * np.abs(part).max())
     if not heights.all():
         return None

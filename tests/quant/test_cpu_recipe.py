@@ -1,0 +1,137 @@
+"""Recipes for CPUs: what ships, what is refused, and what becomes of each matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from glmlite.errors import ConfigError
+from glmlite.exporter.recipes import list_recipes
+from glmlite.model.parameters import EMBEDDING, OUTPUT, layer_prefix
+from glmlite.model.presets import PRESETS
+from glmlite.quant.cpu_recipe import is_cpu_recipe, load_cpu_recipe, parse_cpu_recipe
+
+GLM2 = PRESETS["glm2_6b"].config
+DOWN = layer_prefix(3) + "mlp.dense_4h_to_h.weight"
+
+
+def parse(text: str) -> Any:
+    return parse_cpu_recipe(yaml.safe_load(text), "mine", "mine.yaml")
+
+
+def test_what_ships() -> None:
+    kinds = {name: is_cpu_recipe(name) for name in list_recipes("quant")}
+    assert {name for name, cpu in kinds.items() if cpu} == {
+        "cpu_int8",
+        "cpu_w8a8",
+        "cpu_int4",
+        "cpu_int4_w8a8",
+    }
+    for name in (n for n, cpu in kinds.items() if cpu):
+        recipe = load_cpu_recipe(name)
+        first, second = recipe.resolve(GLM2)
+        assert len(first) == 4 * GLM2.num_layers + 2
+        assert (first[EMBEDDING].scheme, first[OUTPUT].bits) == ("row", 8)
+        assert first[DOWN].scheme == ("column" if name == "cpu_w8a8" else "block")
+        assert first[DOWN].bits == {"cpu_int8": 8, "cpu_w8a8": 7}.get(name, 4)
+        assert (second is not None) == (name == "cpu_int4_w8a8")
+        if second:
+            assert second[EMBEDDING].scheme == second[OUTPUT].scheme == "share"
+            assert second[DOWN].scheme == "column"
+        assert recipe.text.startswith("# ")
+
+
+def test_the_first_pattern_that_matches_counts() -> None:
+    recipe = parse(
+        """
+        scheme: block
+        bits: 4
+        block_size: 32
+        method: activation_aware
+        tensors:
+          "*.layers.3.mlp.*": {bits: 8}
+          "*.dense_4h_to_h.weight": {keep: float32}
+          "*.layers.0.*": {scheme: column, smoothing: false}
+        """
+    )
+    first, _ = recipe.resolve(GLM2)
+    assert (first[DOWN].scheme, first[DOWN].bits, first[DOWN].block_size) == ("block", 8, 32)
+    assert first[DOWN].method == "activation_aware"
+    assert first[layer_prefix(0) + "mlp.dense_4h_to_h.weight"].scheme == "float32"
+    query = first[layer_prefix(0) + "self_attention.query_key_value.weight"]
+    # What stands above is for blocks.
+    assert (query.scheme, query.bits, query.method) == ("column", 7, "mse")
+    assert not query.needs_calibration
+    assert first[DOWN].needs_calibration
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "scheme is None"),
+        ("{scheme: blocks}", "block | column"),
+        ("{scheme: block, bit: 4}", "did you mean bits"),
+        ("{scheme: block, tensor: {}}", "did you mean tensors"),
+        ("{scheme: block, bits: 7}", "4 | 8"),
+        ("{scheme: block, bits: true}", "4 | 8"),
+        ("{scheme: column, bits: 4}", "7 | 8"),
+        ("{scheme: block, block_size: 48}", "16 | 32"),
+        ("{scheme: block, symmetric: 1}", "true | false"),
+        ("{scheme: block, method: gptq}", "round | mse | activation_aware"),
+        ("{scheme: block, accuracy_level: 5}", "accuracy_level"),
+        ("{scheme: block, smoothing: true}", "left out: scheme block"),
+        ("{scheme: column, outliers: -1}", "outliers"),
+        ("{scheme: block, tensors: [a]}", "mapping"),
+        ("{scheme: block, tensors: {'*': 3}}", "mapping"),
+        ("{scheme: block, tensors: {'*': {bitz: 4}}}", "did you mean bits"),
+        ("{scheme: block, tensors: {'*': {keep: float16}}}", "float32"),
+        ("{scheme: block, tensors: {'*': {keep: float32, bits: 4}}}", "keep alone"),
+        ("{scheme: block, tensors: {'*': {share: true}}}", "below prefill"),
+        ("{scheme: block, prefill: 1}", "mapping"),
+        ("{scheme: block, prefill: {scheme: block, prefill: {}}}", "no key prefill.prefill"),
+        ("{scheme: block, prefill: {scheme: column, tensors: {'*': {share: 1}}}}", "true, below"),
+    ],
+)
+def test_unknown_keys_and_values(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        parse(text)
+    assert "mine.yaml" in str(found.value)
+    assert said in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{scheme: block, tensors: {'*.layer.0.*': {bits: 8}}}", "'\\*.layer.0.\\*' of tensors"),
+        ("{scheme: block, tensors: {'*.layers.28.*': {bits: 8}}}", "matches no parameter"),
+        (
+            "{scheme: block, prefill: {scheme: column, tensors: {nothing: {share: true}}}}",
+            "'nothing' of prefill.tensors",
+        ),
+        ("{scheme: row}", "cannot be stored as row"),
+        ("{scheme: block, tensors: {'*': {bits: 8}}}", "cannot be stored as block"),
+        (
+            "{scheme: block, prefill: {scheme: column, tensors: {'*4h_to_h*': {share: true}}}}",
+            "they go together",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_model(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse(text).resolve(GLM2)
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("scheme: block\n# mine\n")
+    assert load_cpu_recipe(path).name == "own"
+    assert "# mine" in load_cpu_recipe(path).text
+    for text in ("", "- a", "scheme: block\nscheme: row", "a: b: c", "\x00"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"own\.yaml"):
+            load_cpu_recipe(path)
+    with pytest.raises(ConfigError, match="Did you mean cpu_int"):
+        load_cpu_recipe("cpu_int5")
