@@ -207,6 +207,18 @@ def test_weights_and_cache_in_files_beside_the_graphs(pairs, expected, tmp_path)
     assert [file.read_bytes() for file in files] == before, "the cache was written to the disk"
 
 
+@pytest.mark.parametrize("damage", ["short", "missing"])
+def test_weights_beside_the_graphs_that_are_not_there(pairs, tmp_path, damage):
+    prefill, decode = (move_weights_out(path, tmp_path) for path in pairs(1))
+    file = tmp_path / "prefill_variables" / "data_0"
+    if damage == "short":
+        file.write_bytes(file.read_bytes()[:-64])
+    else:
+        file.unlink()
+    with pytest.raises(EngineError, match=r"cannot load .*prefill\.mindir: .*data_0"):
+        open_pair(read_pair(prefill, decode), "mindspore", EngineOptions(threads=1))
+
+
 def test_swapped_graphs_are_told_apart(pairs):
     prefill, decode = pairs(1)
     with pytest.raises(EngineError, match="increment graph second"):
