@@ -232,6 +232,7 @@ def factors(found: Estimate) -> dict[str, dict[str, object]]:
     result: dict[str, dict[str, object]] = {"peaks": {"source": source_words(device.source)}}
     if device.kind == "ascend":
         result["reserve"] = {"source": source_words(device.reserve_source)}
+        result["layer_seconds"] = {"source": source_words("layer_assumed")}
         result["host_memory"] = {"source": source_words("host_assumed")}
     for name, share in shares(found).items():
         result[name] = {
@@ -248,6 +249,7 @@ def print_factors(found: Estimate) -> None:
     names = {
         "peaks": _("Peaks"),
         "reserve": _("Reserve"),
+        "layer_seconds": _("Small models"),
         "host_memory": _("Host memory"),
         "read_share": _("Share of bandwidth"),
         "compute_share": _("Share of arithmetic"),

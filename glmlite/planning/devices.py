@@ -63,6 +63,7 @@ class Device:
         flops: multiplications and additions a second, at best: float16 on Ascend, float32 on CPUs.
         read_share: of the bandwidth that decoding reaches, end to end.
         compute_share: of the flops that prefill reaches, end to end.
+        layer_seconds: of a step, at least, for each layer: launching its operators.
         int8_gain: how much faster decoding is with int8 weights than with float16 ones. Integers
             are turned into float16 on the device, which eats most of what is not read.
         source: of memory, bandwidth and flops. reserve_source: of the reserve.
@@ -80,6 +81,7 @@ class Device:
     source: str
     reserve_source: str = ""
     int8_gain: Gain | None = None
+    layer_seconds: float = 0.0
 
 
 def _peaks(cores: int, clock: float) -> tuple[float, float]:
@@ -103,6 +105,8 @@ _PREFILL_910B = Factor(
 
 
 _RESERVE = "reserve_assumed"
+# Twenty operators of ten microseconds. Assumed; it matters to models far smaller than the 6B ones.
+_LAYER_SECONDS = 2e-4
 _INT8_910B = Gain(1.085, 1.07, 1.10, "int8_910b")
 _INT8_ELSEWHERE = Gain(1.0, 0.9, 1.10, "int8_assumed")
 
@@ -124,6 +128,7 @@ def _ascend() -> dict[str, Device]:
             "ascend910b2c",
             _RESERVE,
             _INT8_910B,
+            _LAYER_SECONDS,
         ),
         "910a": Device(
             "910a",
@@ -138,6 +143,7 @@ def _ascend() -> dict[str, Device]:
             "ascend910a",
             _RESERVE,
             _INT8_ELSEWHERE,
+            _LAYER_SECONDS,
         ),
         "310p": Device(
             "310p",
@@ -152,6 +158,7 @@ def _ascend() -> dict[str, Device]:
             "300i_duo",
             "reserve_idle",
             _INT8_ELSEWHERE,
+            _LAYER_SECONDS,
         ),
     }
 

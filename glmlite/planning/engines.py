@@ -118,12 +118,14 @@ class ExportCost:
     Attributes:
         base: bytes of memory beside the weights: exports stream them.
         disk_copies: copies of the weights on disk at the worst moment.
-        graph_bytes_a_layer: of one graph file.
+        layer_bytes: of one graph file for each layer.
+        slot_bytes: of one graph file for each cache slot and token, and each of head_dim: tables.
     """
 
     base: int
     disk_copies: int
-    graph_bytes_a_layer: int
+    layer_bytes: int
+    slot_bytes: int
 
     def memory(self, stored: Layout) -> int:
         """Bytes at the peak; one block of one tensor is in memory at a time."""
@@ -131,8 +133,8 @@ class ExportCost:
 
 
 EXPORT: dict[str, ExportCost] = {
-    "mindir": ExportCost(int(1.4 * GIB), 1, 37_000),
-    "onnx": ExportCost(int(0.6 * GIB), 1, 12_000),
+    "mindir": ExportCost(int(1.4 * GIB), 1, 40_000, 8),
+    "onnx": ExportCost(int(0.6 * GIB), 1, 40_000, 0),
 }
 
 

@@ -170,8 +170,13 @@ def shares(found: Estimate) -> dict[str, Factor | Gain]:
 
 
 def _bundle_bytes(subject: Subject, stored: Layout, cost: ExportCost) -> int:
-    files = len(subject.graphs) if subject.format == "mindir" else 1
-    graphs = files * cost.graph_bytes_a_layer * subject.model.num_layers
+    model = subject.model
+    files = subject.graphs if subject.format == "mindir" else subject.graphs[:1]
+    graphs = sum(
+        cost.layer_bytes * model.num_layers
+        + cost.slot_bytes * model.head_dim * (graph.cache_length + graph.tokens)
+        for graph in files
+    )
     return stored.file + graphs + _TOKENIZER
 
 
@@ -183,7 +188,9 @@ def _steps(subject: Subject) -> list[tuple[Step, bool]]:
     ]
 
 
-def _speed(tokens: int, moved: float, flops: float, device: Device, extra: float = 0.0) -> Speed:
+def _speed(
+    tokens: int, moved: float, flops: float, device: Device, extra: float, least: float
+) -> Speed:
     """Tokens a second of a step that has to move and to compute so much.
 
     Args:
@@ -192,10 +199,11 @@ def _speed(tokens: int, moved: float, flops: float, device: Device, extra: float
         flops: operations.
         device: its peaks, and the shares of them.
         extra: seconds beside them.
+        least: seconds that a step takes, whatever it moves.
     """
 
-    def rate(read: float, compute: float) -> float:
-        seconds = max(moved / (device.bandwidth * read), flops / (device.flops * compute))
+    def rate(read: float, compute: float, least: float = least) -> float:
+        seconds = max(moved / (device.bandwidth * read), flops / (device.flops * compute), least)
         return tokens / (seconds + extra)
 
     read, compute = device.read_share, device.compute_share
@@ -203,7 +211,7 @@ def _speed(tokens: int, moved: float, flops: float, device: Device, extra: float
         value=rate(read.value, compute.value),
         low=rate(read.low, compute.low),
         high=rate(read.high, compute.high),
-        limit=rate(1.0, 1.0),
+        limit=rate(1.0, 1.0, 0.0),
     )
 
 
@@ -222,7 +230,8 @@ def _speeds(
         step = Step(subject.batch_size, tokens, subject.cache_length)
         moved = read + cache_traffic(model, step, cache_size, in_place)
         flops = step_flops(model, step, stored.matrix_values, stored.head_values)
-        result[name] = _speed(tokens * subject.batch_size, moved, flops, device, extra)
+        least = device.layer_seconds * model.num_layers
+        result[name] = _speed(tokens * subject.batch_size, moved, flops, device, extra, least)
     return result
 
 

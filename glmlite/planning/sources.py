@@ -30,6 +30,7 @@ def source_words(source: str) -> str:
         "int8_assumed": _("assumed: nobody published one for this chip"),
         "reserve_assumed": _("assumed: driver, CANN and compiled operators"),
         "reserve_idle": _("what npu-smi shows in use on an idle card"),
+        "layer_assumed": _("assumed: 0.2 ms a layer at least, to launch its operators"),
         "host_assumed": _("assumed: the weights twice"),
         "measured": _("measured: docs/planning.md"),
         "facts": _("measured on another machine: docs/planning.md"),

@@ -134,6 +134,13 @@ def test_int8_gains_what_was_published_and_no_more() -> None:
         assert whole.memory.weights < 0.55 * half.memory.weights
 
 
+def test_a_small_model_is_held_up_by_its_operators() -> None:
+    found = estimate(planned("demo"), find_device("910b")).decode
+    layers = planned("demo").model.num_layers
+    assert found.value == pytest.approx(1 / (2e-4 * layers))
+    assert found.limit > 10 * found.value
+
+
 def test_batches_share_the_reading_of_weights() -> None:
     one = estimate(SHORT, find_device("910b")).decode.value
     sixteen = estimate(SHORT.with_sizes(16, 512), find_device("910b")).decode.value
