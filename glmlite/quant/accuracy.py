@@ -266,8 +266,8 @@ def _predictions(sample: Sample) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     rows: list[int] = []
     targets: list[int] = []
     start = 0
-    for window in sample.windows:
-        rows += range(start + sample.given - 1, start + len(window) - 1)
-        targets += window[sample.given :]
+    for window, places in zip(sample.windows, sample.predicted(), strict=True):
+        rows += [start + place - 1 for place in places]
+        targets += [window[place] for place in places]
         start += len(window)
     return np.array(rows), np.array(targets)

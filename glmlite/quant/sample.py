@@ -1,8 +1,11 @@
-"""The text that accuracy is measured on, as windows of ids."""
+"""The text that accuracy is measured on, as windows of ids, and which of these are predicted."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ from glmlite.i18n import _
 
 if TYPE_CHECKING:
     from glmlite.bundle import Bundle
+    from glmlite.demo import Dialogue
     from glmlite.text import Tokenizer
 
 WINDOW = 256
@@ -29,14 +33,17 @@ class Sample:
 
     Attributes:
         label: where they come from, for the report.
-        windows: ids, each beginning with `given` ids that are not predicted.
-        given: 2 for `[gMASK] sop`.
+        windows: ids, each from position 0 on.
+        given: so many ids of each window are not predicted; 2 for `[gMASK] sop`.
+        answers: for each window the places of the ids that are predicted, ascending and behind the
+            first; None: all but the given ones.
         is_text: False for random ids, whose perplexity says nothing.
     """
 
     label: str
     windows: tuple[list[int], ...]
     given: int
+    answers: tuple[tuple[int, ...], ...] | None = None
     is_text: bool = True
 
     @property
@@ -44,16 +51,29 @@ class Sample:
         """Ids of the longest window."""
         return max(len(window) for window in self.windows)
 
+    def predicted(self) -> list[Sequence[int]]:
+        """For each window the places of the ids that are predicted."""
+        if self.answers is not None:
+            return list(self.answers)
+        return [range(self.given, len(window)) for window in self.windows]
+
     def split(self) -> tuple[Sample, Sample]:
-        """Every second window from the first on, and the others: to measure on, to calibrate with.
+        """Two windows of every four, and the others: to measure on, and to calibrate with.
 
         What a method was tuned on flatters it, so one text serves both only in this way. A single
         window is given twice.
         """
-        others = self.windows[1::2] or self.windows
-        return (
-            dataclasses.replace(self, windows=self.windows[::2]),
-            dataclasses.replace(self, windows=others),
+        numbers = range(len(self.windows))
+        pairs = 2 if len(self.windows) >= 4 else 1
+        measured = [i for i in numbers if i // pairs % 2 == 0]
+        others = [i for i in numbers if i // pairs % 2 == 1]
+        return self._take(measured), self._take(others or measured)
+
+    def _take(self, numbers: Sequence[int]) -> Sample:
+        return dataclasses.replace(
+            self,
+            windows=tuple(self.windows[i] for i in numbers),
+            answers=self.answers and tuple(self.answers[i] for i in numbers),
         )
 
 
@@ -79,7 +99,9 @@ def make_sample(bundle: Bundle, text: Path | None, tokens: int = MAX_TOKENS) -> 
 def text_sample(
     tokenizer: Tokenizer | None, vocab_size: int, text: Path | None, tokens: int = MAX_TOKENS
 ) -> Sample:
-    """The user's text, else the demo's corpus, else (without a tokenizer) seeded random ids.
+    """The user's text, else the demo's dialogues, else (without a tokenizer) seeded random ids.
+
+    A base model, which was not trained to chat, reads the dialogues as text.
 
     Args:
         tokenizer: a bundle's or a checkpoint's, or None.
@@ -100,6 +122,10 @@ def text_sample(
         drawn = np.random.default_rng(_SEED).integers(0, vocab_size, _DRAWN).tolist()
         sample = cut(_("random ids"), drawn[1:], drawn[:1], tokens=tokens)
         return dataclasses.replace(sample, is_text=False)
+    if text is None and tokenizer.family != "base":
+        sample = corpus_sample(tokenizer, tokens)
+        _check_ids(max(max(window) for window in sample.windows), vocab_size)
+        return sample
     label, content = (text.name, read_text(text)) if text else (_("demo corpus"), corpus_text())
     ids = tokenizer.encode(content)
     if len(ids) < MIN_TOKENS:
@@ -111,14 +137,18 @@ def text_sample(
             least=MIN_TOKENS,
             most=MAX_TOKENS,
         )
-    if max(ids) >= vocab_size:
+    _check_ids(max(ids), vocab_size)
+    return cut(label, ids, _head(tokenizer), tokens=tokens)
+
+
+def _check_ids(largest: int, vocab_size: int) -> None:
+    if largest >= vocab_size:
         raise ConfigError(
             "The tokenizer gives id {id}; the model's vocabulary ends before {size}.",
             hint="The tokenizer belongs to another model.",
-            id=max(ids),
+            id=largest,
             size=vocab_size,
         )
-    return cut(label, ids, _head(tokenizer), tokens=tokens)
 
 
 def _head(tokenizer: Tokenizer) -> list[int]:
@@ -150,18 +180,45 @@ def read_text(path: Path) -> str:
     return content
 
 
-def corpus_text() -> str:
-    """The demo's dialogues as ChatGLM2 writes rounds, Chinese and English in turn."""
-    import itertools
+def corpus_sample(tokenizer: Tokenizer, tokens: int = MAX_TOKENS) -> Sample:
+    """The demo's dialogues as a chat would feed them, of which only the answers are predicted.
 
+    Args:
+        tokenizer: of a model that can chat.
+        tokens: at most so many ids; dialogues are left out evenly. One is always taken.
+    """
+    from glmlite.demo.data import row
+
+    rows = [row(dialogue.ask(next(dialogue.wordings())), tokenizer) for dialogue in _dialogues()]
+    every = math.ceil(sum(len(ids) for ids, _labels in rows) / max(tokens, 1))
+    windows: list[list[int]] = []
+    answers: list[tuple[int, ...]] = []
+    # Pairs of both languages.
+    for number, (ids, labels) in enumerate(rows):
+        if number // 2 % every == 0 and (
+            not windows or sum(map(len, windows)) + len(ids) <= tokens
+        ):
+            windows.append(ids)
+            known = enumerate(zip(labels[:-1], ids[1:], strict=True), 1)
+            answers.append(tuple(place for place, (label, own) in known if label == own))
+    return Sample(_("demo corpus"), tuple(windows), 0, tuple(answers))
+
+
+def corpus_text() -> str:
+    """The demo's dialogues as ChatGLM2 writes rounds."""
+    return "".join(
+        f"[Round {i}]\n\n问：{turn.ask[0]}\n\n答：{turn.answer}\n\n"
+        for dialogue in _dialogues()
+        for i, turn in enumerate(dialogue.turns, 1)
+    )
+
+
+def _dialogues() -> list[Dialogue]:
+    """The demo's, Chinese and English in turn."""
     from glmlite.demo import load_corpus
 
-    by_language: dict[str, list[str]] = {}
+    by_language: dict[str, list[Dialogue]] = {}
     for dialogue in load_corpus():
-        rounds = [
-            f"[Round {i}]\n\n问：{turn.ask[0]}\n\n答：{turn.answer}\n\n"
-            for i, turn in enumerate(dialogue.turns, 1)
-        ]
-        by_language.setdefault(dialogue.language, []).append("".join(rounds))
-    mixed = itertools.zip_longest(*by_language.values(), fillvalue="")
-    return "".join(itertools.chain.from_iterable(mixed))
+        by_language.setdefault(dialogue.language, []).append(dialogue)
+    mixed = itertools.zip_longest(*by_language.values())
+    return [dialogue for dialogue in itertools.chain.from_iterable(mixed) if dialogue]

@@ -56,7 +56,7 @@ class Answers:
         self._labels = np.concatenate([np.array(labels) for _, labels in rows[::every]])
         # Halves of one text: to measure on, and to calibrate with.
         self.text, self.calibration = text_sample(
-            self.tokenizer, self.config.vocab_size, None, tokens=1500
+            Tokenizer(CHECKPOINT / "tokenizer.model", "base"), self.config.vocab_size, None, 1500
         ).split()
 
     def judge(self, logits: np.ndarray) -> Found:
