@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,9 @@ __all__ = [
 
 WeightDtype = Literal["float32", "float16"]
 
+# Of the output layer, the largest matrix, so many are made float32 at a time.
+_OUTPUT_ROWS = 8192
+
 
 def read_weight(
     source: WeightSource, name: str, weight_dtype: WeightDtype = "float32"
@@ -61,7 +64,11 @@ def read_weight(
     Raises:
         CheckpointError: unreadable, or too large for float16.
     """
-    weight = source.read(name)
+    return _as_float32(name, source.read(name), weight_dtype)
+
+
+def _as_float32(name: str, weight: NDArray[Any], weight_dtype: WeightDtype) -> Float32Array:
+    """A parameter, or some of its rows; see `read_weight`."""
     if weight_dtype == "float16" and weight.dtype != np.float16:
         with np.errstate(over="ignore"):
             weight = weight.astype(np.float16)
@@ -178,7 +185,7 @@ def hidden_states(
         num_layers + 1 float32 [tokens, hidden_size] arrays, the sequences one after the other.
     """
     passage = Passage.of(config, sequences, prefix)
-    hidden = read_weight(source, EMBEDDING, weight_dtype)[passage.ids]
+    hidden = _as_float32(EMBEDDING, source.read(EMBEDDING)[passage.ids], weight_dtype)
     yield hidden
     for layer in range(config.num_layers):
         weights = read_layer(config, source, layer, weight_dtype)
@@ -228,5 +235,9 @@ def forward(
     for hidden in states:  # noqa: B007 - the last one is what counts
         progress.advance()
     hidden = output_input(config, source, hidden, weight_dtype=weight_dtype)
-    logits = hidden @ read_weight(source, OUTPUT, weight_dtype).T
+    weight = source.read(OUTPUT)
+    logits = np.empty((len(hidden), len(weight)), np.float32)
+    for start in range(0, len(weight), _OUTPUT_ROWS):
+        rows = slice(start, start + _OUTPUT_ROWS)
+        logits[:, rows] = hidden @ _as_float32(OUTPUT, weight[rows], weight_dtype).T
     return np.split(logits, np.cumsum([len(sequence) for sequence in sequences])[:-1])
