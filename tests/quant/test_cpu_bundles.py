@@ -1,0 +1,276 @@
+"""`glmlite quantize` for CPUs, from a checkpoint or a bundle to answers on ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import glmlite
+from glmlite.bundle import Bundle
+from glmlite.cli.quantize import quantize
+from glmlite.demo import CHECKPOINT, load_corpus
+from glmlite.demo.data import NOT_LEARNED, row
+from glmlite.errors import AccuracyError, CheckpointError, ConfigError, ExportError, GlmliteError
+from glmlite.quant.cpu_pipeline import RECIPE
+from tests.cli.conftest import write_bundle
+from tests.quant.demo_answers import Answers, WithOutliers
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+CPU = ("cpu_int8", "cpu_w8a8", "cpu_int4", "cpu_int4_w8a8")
+# Of the corpus' 727 answers, so many apart; all of them were asked once by hand.
+EVERY = 12
+
+
+@pytest.fixture(scope="module")
+def short_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some dialogues: enough to calibrate on, and quick to measure on."""
+    path = tmp_path_factory.mktemp("text") / "short.txt"
+    turns = [d.turns[0] for d in load_corpus()][::9][:12]
+    lines = [f"[Round 1]\n\n问：{turn.ask[0]}\n\n答：{turn.answer}\n" for turn in turns]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, short_text: Path) -> Callable[[str], Path]:
+    """Bundles of the demo checkpoint, each made once."""
+    folder, found = tmp_path_factory.mktemp("made"), {}
+
+    def make(recipe: str) -> Path:
+        if recipe not in found:
+            found[recipe] = glmlite.quantize(
+                CHECKPOINT,
+                recipe=recipe,
+                output=folder / recipe,
+                text=short_text,
+                calibration=short_text,
+                settings=["export.cache_length=512"],
+            )
+        return found[recipe]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def answers() -> Answers:
+    return Answers(EVERY)
+
+
+@pytest.mark.parametrize("recipe", CPU)
+def test_the_demo_keeps_its_answers(made: Any, answers: Answers, recipe: str) -> None:
+    exact = answers.run(answers.checkpoint)
+    with glmlite.load(made(recipe), engine="onnx") as model:
+        logits = [model.session().score(ids) for ids in answers.sequences]
+    found = answers.judge(np.concatenate(logits))
+    agreement = (found.ids == exact.ids).mean()
+    assert agreement >= (0.95 if "int4" in recipe else 0.99)
+    assert found.perplexity < 1.05
+
+
+@pytest.mark.parametrize("recipe", ["cpu_int4", "cpu_int4_w8a8"])
+def test_the_demo_answers_right_in_int4(made: Any, recipe: str) -> None:
+    turns = [d.turns[0] for d in load_corpus()]
+    with glmlite.load(made(recipe), engine="onnx") as model:
+        for turn in turns[:: len(turns) // 5]:
+            messages = [{"role": "user", "content": turn.ask[0]}]
+            pieces = model.chat(messages, temperature=0, max_new_tokens=120)
+            assert "".join(piece.text for piece in pieces).strip() == turn.answer.strip()
+
+
+@pytest.mark.parametrize("recipe", CPU)
+def test_what_a_bundle_says_of_itself(made: Any, recipe: str) -> None:
+    bundle = Bundle.open(made(recipe))
+    bundle.verify()
+    manifest = bundle.manifest
+    assert manifest.weights.quantization == recipe
+    assert manifest.producer["recipe"] == recipe
+    assert "scheme: " in (bundle.path / RECIPE).read_text(encoding="utf-8")
+    phases = {graph.phase: graph for graph in manifest.graphs}
+    assert set(phases) == {"prefill", "decode", "score"}
+    assert {graph.cache_length for graph in manifest.graphs} == {512}
+    two = recipe == "cpu_int4_w8a8"
+    assert (phases["prefill"].file != phases["decode"].file) == two
+    assert {entry.graph for entry in manifest.parity} == {g.file for g in manifest.graphs}
+    for entry in manifest.parity:
+        assert entry.cosine > 0.998
+        assert entry.top1 > 0.9
+    assert manifest.accuracy is not None
+    assert manifest.accuracy.tensors
+    assert (bundle.path / (manifest.accuracy_report or "")).stat().st_size > 1000
+
+
+def test_without_rounded_activations_the_graph_is_exact(tmp_path: Path) -> None:
+    """accuracy_level 0 computes in float32, so that only the weights were rounded."""
+    recipe = tmp_path / "exact.yaml"
+    recipe.write_text(
+        "scheme: block\nbits: 4\nblock_size: 32\nsymmetric: false\naccuracy_level: 0\n"
+        "tensors:\n  '*.layers.1.*': {keep: float32}\n"
+        "  transformer.output_layer.weight: {accuracy_level: 0, bits: 8, block_size: 16}\n"
+    )
+    source = write_bundle(tmp_path / "float")
+    path = glmlite.quantize(source, recipe=recipe, output=tmp_path / "out", accuracy=False)
+    manifest = Bundle.open(path).manifest
+    assert manifest.weights.quantization == "cpu_exact"
+    assert manifest.accuracy is None
+    (entry,) = manifest.parity
+    assert entry.max_abs < 1e-3
+    ids = [5, 200, 31, 7]
+    with glmlite.load(path, "onnx") as model, glmlite.load(path, "reference") as reference:
+        expected = reference.session().feed(ids)
+        assert np.abs(model.session().feed(ids) - expected).max() < 1e-3
+    before, after = Bundle.open(source).weights(), Bundle.open(path).weights()
+    kept = "transformer.encoder.layers.1.mlp.dense_4h_to_h.weight"
+    assert (before.read(kept) == after.read(kept)).all()
+
+
+def test_chunks_and_second_turns_agree(made: Any, answers: Answers) -> None:
+    """Activations are rounded token by token, so how a prompt is cut changes next to nothing."""
+    ids = answers.sequences[3][:40]
+    with glmlite.load(made("cpu_w8a8"), engine="onnx") as model:
+        whole = model.session().feed(ids)
+        session = model.session()
+        for id_ in ids:
+            step = session.feed([id_])
+        session.truncate(10)
+        again = session.feed(ids[10:])
+    for found in (step, again):
+        assert np.abs(found - whole).max() < 0.02 * np.abs(whole).max()
+        assert found.argmax() == whole.argmax()
+
+
+def test_an_onnx_bundle_as_the_source(tmp_path: Path, short_text: Path) -> None:
+    source = glmlite.export(
+        "demo", output=tmp_path / "onnx", format="onnx", cache_length=256, parity="off"
+    )
+    path = glmlite.quantize(
+        source, recipe="cpu_int8", output=tmp_path / "int8", text=short_text,
+        calibration=short_text, parity=False,
+    )  # fmt: skip
+    manifest = Bundle.open(path).manifest
+    assert manifest.graphs[0].cache_length == 256
+    assert manifest.parity == ()
+    with pytest.raises(ConfigError, match="quantized already"):
+        glmlite.quantize(path, recipe="cpu_int4", output=tmp_path / "again")
+    with pytest.raises(ConfigError, match="--set are for checkpoints"):
+        glmlite.quantize(
+            source, recipe="cpu_int4", output=tmp_path / "b", settings=["model.dtype=float16"]
+        )
+    assert not (tmp_path / "again").exists()
+
+
+def refused(tmp_path: Path, error: type[GlmliteError], match: str, **options: Any) -> None:
+    """Nothing is written, and nothing lies beside it."""
+    folder = tmp_path / "place"
+    folder.mkdir(exist_ok=True)
+    options = {"recipe": "cpu_int4", **options}
+    source = options.pop("source", CHECKPOINT)
+    with pytest.raises(error, match=match):
+        glmlite.quantize(source, output=folder / "out", **options)
+    assert list(folder.iterdir()) == []
+
+
+def test_bad_texts(tmp_path: Path, short_text: Path) -> None:
+    empty = tmp_path / "empty.txt"
+    empty.write_text(" \n")
+    for name in ("calibration", "text"):
+        other = {"text": short_text, "calibration": short_text}
+        refused(tmp_path, ConfigError, "is empty", **{**other, name: empty})
+        missing = tmp_path / "nowhere.txt"
+        refused(tmp_path, ConfigError, "cannot be read", **{**other, name: missing})
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("scheme: block\nbits: 8\n")
+    refused(tmp_path, ConfigError, "no calibration", recipe=plain, calibration=short_text)
+
+
+def test_a_model_below_the_bar_is_not_written(tmp_path: Path, short_text: Path) -> None:
+    source = write_bundle(tmp_path / "spiky")
+    spiky = WithOutliers(Answers(200), 200)
+    index = json.loads((source / "weights" / "index.json").read_text())
+    with (source / "weights" / index["file"]).open("r+b") as file:
+        for name, entry in index["tensors"].items():
+            file.seek(entry["offset"])
+            file.write(spiky.read(name).astype(entry["dtype"]).tobytes())
+    recipe = tmp_path / "coarse.yaml"
+    recipe.write_text("scheme: column\nsmoothing: false\n")
+    options = {"source": source, "text": short_text, "max_ppl_increase": 1}
+    refused(tmp_path, AccuracyError, "rises from", recipe=recipe, **options)
+    recipe.write_text("scheme: column\nsmoothing: true\n")
+    path = glmlite.quantize(
+        recipe=recipe, output=tmp_path / "good", calibration=short_text, parity=False, **options
+    )
+    assert Bundle.open(path).manifest.weights.quantization == "cpu_coarse"
+
+
+def test_bad_sources(tmp_path: Path, short_text: Path) -> None:
+    refused(tmp_path, CheckpointError, "nothing", source=tmp_path / "nothing")
+    refused(tmp_path, ConfigError, "no converter", toolchain="python")
+    for bad in (np.inf, np.nan):
+        source = write_bundle(tmp_path / str(bad))
+        index = json.loads((source / "weights" / "index.json").read_text())
+        name = "transformer.encoder.layers.1.mlp.dense_h_to_4h.weight"
+        with (source / "weights" / index["file"]).open("r+b") as file:
+            file.seek(index["tensors"][name]["offset"] + 400)
+            file.write(np.array(bad, index["tensors"][name]["dtype"]).tobytes())
+        options = {"source": source, "text": short_text, "calibration": short_text}
+        refused(tmp_path, CheckpointError, "NaN or infinity", **options)
+        int8 = tmp_path / "int8.yaml"
+        int8.write_text("scheme: block\nbits: 8\n")
+        refused(tmp_path, CheckpointError, "NaN or infinity", source=source, recipe=int8)
+        shutil.rmtree(source)
+
+
+def command(*arguments: object) -> Any:
+    return CliRunner().invoke(quantize, [str(a) for a in arguments])
+
+
+def test_the_command(tmp_path: Path, short_text: Path) -> None:
+    out = tmp_path / "out"
+    common = ("--text", short_text, "--calibration", short_text, "--set", "export.cache_length=256")
+    result = command(CHECKPOINT, "--recipe", "cpu_int4", "--output", out, "--json", *common)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["manifest"]["weights"]["quantization"] == "cpu_int4"
+    result = command(CHECKPOINT, "--recipe", "cpu_int4", "--output", out, *common)
+    assert isinstance(result.exception, ExportError)
+    result = command(
+        CHECKPOINT, "--recipe", "cpu_int8", "--output", out, "--force", "--no-parity",
+        "--no-accuracy", *common,
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert "Worst" not in result.output
+    assert Bundle.open(out).manifest.weights.quantization == "cpu_int8"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--recipe", "cpu_int4"),
+        ("--recipe", "cpu_int4", "--recipe", "cpu_int8", "--output", "x"),
+        ("--recipe", "cpu_int4", "--output", "x", "--print-command"),
+        ("--recipe", "cpu_int4", "--output", "x", "--report", "r.html"),
+        ("--recipe", "cpu_int4", "--accuracy-only", "--no-accuracy"),
+        ("--recipe", "cpu_int4", "--output", "x", "--no-accuracy", "--max-ppl-increase", "1"),
+        ("--recipe", "cpu_int4", "--output", "x", "--max-ppl-increase", "-1"),
+        ("--recipe", "ascend_on_the_fly_quant", "--output", "x", "--no-parity"),
+        ("--recipe", "ascend_on_the_fly_quant", "--output", "x", "--calibration", "t.txt"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments: tuple[str, ...]) -> None:
+    assert command(CHECKPOINT, *arguments).exit_code == 2
+
+
+def test_labels_of_the_corpus_are_what_is_judged() -> None:
+    """The oracle of this file: what it calls right is what the corpus says."""
+    few = Answers(200)
+    asked = [(d, q) for d in load_corpus() for q in d.wordings()][::200]
+    wanted = [i for d, q in asked for i in row(d.ask(q), few.tokenizer)[1] if i != NOT_LEARNED]
+    assert few.right.tolist() == wanted
