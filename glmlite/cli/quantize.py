@@ -101,6 +101,14 @@ _CPU_OPTIONS = ("calibration", "config", "settings")
     help=_("Measure on this text. Default: the demo's corpus."),
 )
 @click.option(
+    "--tokens",
+    type=click.IntRange(min=16),
+    default=2048,
+    show_default=True,
+    metavar="N",
+    help=_("Read at most so many tokens of a text; fewer are quicker, and tell less."),
+)
+@click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     default=3600,

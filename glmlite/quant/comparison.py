@@ -53,7 +53,11 @@ def compare_recipes(
     """
     progress = progress or NoProgress()
     plain = QuantizeOptions(
-        text=options.text, config=options.config, settings=options.settings, accuracy=True
+        text=options.text,
+        tokens=options.tokens,
+        config=options.config,
+        settings=options.settings,
+        accuracy=True,
     )
     source = open_source(Path(path).expanduser(), options.config, options.settings)
     jobs = {r: CpuJob.open(path, r, plain) for r in recipes if is_cpu_recipe(_name(r))}
@@ -94,11 +98,13 @@ def _read(
             measured, calibration = job.samples()
             if options.calibration is not None:
                 size = source.model.vocab_size
-                calibration = text_sample(source.tokenizer, size, options.calibration)
+                calibration = text_sample(
+                    source.tokenizer, size, options.calibration, options.tokens
+                )
             assert calibration is not None  # noqa: S101 - it is needed
             stats = collect(source.model, source.weights, calibration, source.prefix, progress)
             return measured, stats
-    return text_sample(source.tokenizer, source.model.vocab_size, options.text), {}
+    return text_sample(source.tokenizer, source.model.vocab_size, options.text, options.tokens), {}
 
 
 def _store(

@@ -92,11 +92,12 @@ class CpuJob:
             ConfigError: a text cannot be used.
         """
         tokenizer, size = self.source.tokenizer, self.source.model.vocab_size
-        measured = text_sample(tokenizer, size, self.options.text)
+        tokens = self.options.tokens
+        measured = text_sample(tokenizer, size, self.options.text, tokens)
         if self.options.max_ppl_increase is not None:
             require_text(measured)
         if not self.needs_calibration:
             return measured, None
         if self.options.calibration is None and self.options.text is None:
             return measured.split()
-        return measured, text_sample(tokenizer, size, self.options.calibration)
+        return measured, text_sample(tokenizer, size, self.options.calibration, tokens)

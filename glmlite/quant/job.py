@@ -13,7 +13,7 @@ from glmlite.errors import ConfigError
 from glmlite.quant.conversion import commands
 from glmlite.quant.converter import Command, find_converter
 from glmlite.quant.recipe import QuantRecipe, load_recipe
-from glmlite.quant.sample import Sample, make_sample
+from glmlite.quant.sample import MAX_TOKENS, Sample, make_sample
 from glmlite.quant.weights import Integer
 
 TIMEOUT = 3600.0
@@ -32,6 +32,7 @@ class QuantizeOptions:
         portable: graphs of glmlite's own instead of a converter's.
         integer: of portable graphs; None: what the toolchain's engines run.
         text: file that accuracy is measured on; None: the demo's corpus.
+        tokens: at most so many of it, and of the calibration text, are read.
         timeout: seconds for the converter and one graph; None: no limit.
         overwrite: replace a bundle that is there already.
         max_ppl_increase: percent by which the perplexity may rise; None: whatever it does.
@@ -47,6 +48,7 @@ class QuantizeOptions:
     portable: bool = False
     integer: Integer | None = None
     text: Path | None = None
+    tokens: int = MAX_TOKENS
     timeout: float | None = TIMEOUT
     overwrite: bool = False
     max_ppl_increase: float | None = None
@@ -123,7 +125,7 @@ class Job:
 
     def sample(self) -> Sample:
         """The text that accuracy is measured on."""
-        return make_sample(self.bundle, self.options.text)
+        return make_sample(self.bundle, self.options.text, self.options.tokens)
 
     def commands(self, output: Path) -> list[tuple[GraphEntry, Command]]:
         """What would be run, graph by graph."""

@@ -82,3 +82,9 @@ def test_nothing_is_left(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.M
         compare_recipes(checkpoint, [path], options())
     with pytest.raises(ConfigError):
         compare_recipes(checkpoint, [tmp_path / "none.yaml"], options())
+
+
+def test_fewer_tokens_are_measured(checkpoint: Path, tmp_path: Path) -> None:
+    asked = dataclasses.replace(options(), tokens=40)
+    (report,) = compare_recipes(checkpoint, [recipe(tmp_path, "fine.yaml", FINE)], asked)
+    assert report.entry.tokens == 40
