@@ -30,8 +30,9 @@ from benchmarks.peers.agreement import RUNNERS, Agreement, check_agreement
 from benchmarks.peers.table import Row, print_markdown
 from benchmarks.peers.write_models import paths, write_model
 from glmlite.bench.bandwidth import measure_bandwidth
+from glmlite.bench.random_bundle import SIZES, RandomModel, make_random_bundle
 from glmlite.bench.random_weights import RandomWeights
-from glmlite.model.presets import PRESETS
+from glmlite.cli.progress import show_progress
 from glmlite.runtime.host import inspect_host
 
 HERE = Path(__file__).resolve().parent
@@ -88,9 +89,6 @@ def run_glmlite(bundle: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def make_bundle(recipe: str, arguments: argparse.Namespace) -> Path:
     """A bundle of random weights; made once."""
-    from glmlite.bench.random_bundle import RandomModel, make_random_bundle
-    from glmlite.cli.progress import show_progress
-
     path = Path(arguments.bundles) / f"{arguments.preset}-{recipe}"
     with show_progress() as progress:
         return make_random_bundle(RandomModel(arguments.preset, recipe, 0), path, progress)
@@ -138,7 +136,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     agreements = check_agreement(python)
     if not all(agreement.holds for agreement in agreements):
         raise SystemExit(f"a peer computes something else: {agreements}")
-    config = PRESETS[arguments.preset].config
+    config = SIZES[arguments.preset].config
     say("writing the peers' models, where they are not there yet")
     write_model(Path(arguments.models), arguments.preset, config, RandomWeights(config), [*KINDS])
     rows: list[Row] = []
@@ -194,7 +192,7 @@ def main() -> int:
     parser.add_argument("--venv", default=str(ROOT / "build" / "peers" / "venv"))
     parser.add_argument("--models", default=str(ROOT / "build" / "peers" / "models"))
     parser.add_argument("--bundles", default=str(ROOT / "build" / "peers" / "bundles"))
-    parser.add_argument("--preset", default="glm2_6b", choices=sorted(PRESETS))
+    parser.add_argument("--preset", default="glm2_6b", choices=sorted(SIZES))
     everything = [r for _bits, recipes in KINDS.values() for r in recipes]
     parser.add_argument("--recipes", nargs="*", default=everything, choices=everything)
     parser.add_argument("--threads", type=int, default=2)

@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.peers.blocks import quantize_q4_0, quantize_q8_0
 from benchmarks.peers.ggml_file import GgmlFile
 from benchmarks.peers.gguf_file import GgufFile
+from glmlite.bench.random_bundle import SIZES
 from glmlite.bench.random_weights import RandomWeights
 from glmlite.checkpoint import WeightSource
 from glmlite.model.config import ModelConfig
-from glmlite.model.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = ROOT / "glmlite" / "demo" / "checkpoint" / "tokenizer.model"
@@ -91,11 +91,11 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--preset", default="glm2_6b", choices=sorted(PRESETS))
+    parser.add_argument("--preset", default="glm2_6b", choices=sorted(SIZES))
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=("f32", "f16", *KINDS))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    config = PRESETS[arguments.preset].config
+    config = SIZES[arguments.preset].config
     started = time.monotonic()
     source = RandomWeights(config, arguments.seed)
     for path in write_model(arguments.output, arguments.preset, config, source, arguments.kinds):
