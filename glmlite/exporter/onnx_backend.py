@@ -85,7 +85,7 @@ class OnnxBackend:
             opened.close()
         progress.advance(len(graphs))
         for file, difference in found.items():
-            check(file, label, difference, tolerance, is_mindir=False)
+            check(file, label, difference, tolerance, made_by="glmlite")
         layers = plan.model.num_layers
         return tuple(to_entry(file, label, found[file], layers) for file in written)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def check(
     difference: Difference,
     tolerance: Tolerance,
     *,
-    is_mindir: bool = True,
+    made_by: Literal["mindspore", "glmlite", "lite"] = "mindspore",
 ) -> None:
     """Refuse a graph that differs.
 
@@ -186,7 +187,7 @@ def check(
         engine: what ran it, with its version.
         difference: what was found.
         tolerance: what is allowed.
-        is_mindir: whether it has to do with a MindSpore.
+        made_by: what wrote the graph: MindSpore, our ONNX emitter, or Lite's converter.
 
     Raises:
         ParityError: says which graph, which step, and how far.
@@ -198,7 +199,9 @@ def check(
         "{step} (allowed: {allowed:.3g}); top-1 agreement {top1:.1%}. Nothing was kept.",
         hint="`glmlite doctor` shows the versions; export with another one (--toolchain PATH), or "
         "in float32 (--set model.dtype=float32)."
-        if is_mindir
+        if made_by == "mindspore"
+        else "Try the converter of another MindSpore Lite: --toolchain PYTHON, or --converter DIR"
+        if made_by == "lite"
         else "Try another ONNX Runtime (pip install -U onnxruntime), or the other flavor "
         "(--set export.flavor=ort|standard).",
         graph=graph,

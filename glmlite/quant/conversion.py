@@ -77,8 +77,9 @@ def convert_graphs(
     (folder / _SCRATCH).mkdir()
     entries = []
     for graph, command in graphs:
-        command.config_path.write_text(command.config_text, encoding="utf-8")
-        before = _files(folder)
+        if command.config_path is not None:
+            command.config_path.write_text(command.config_text, encoding="utf-8")
+        before = list_files(folder)
         environment = converter.environment(recipe)
         code, tail = run_logged(command.argv, environment, timeout, log)
         if code != 0:
@@ -92,18 +93,33 @@ def convert_graphs(
                 code=code,
                 log=tail or "-",
             )
-        entries.append(_take_in(folder, graph, _files(folder) - before, tail))
+        entries.append(take_in(folder, graph, list_files(folder) - before, tail))
         progress.advance()
     shutil.rmtree(folder / _SCRATCH)
     return tuple(entries)
 
 
-def _files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+def list_files(folder: Path) -> set[str]:
+    """Every file and symbolic link below a folder, relative to it."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
 
 
-def _take_in(folder: Path, graph: GraphEntry, new: set[str], tail: str) -> GraphEntry:
-    """Check what the converter wrote for a graph, and describe it."""
+def take_in(folder: Path, graph: GraphEntry, new: set[str], tail: str) -> GraphEntry:
+    """Check what the converter wrote for a graph, and describe it.
+
+    Args:
+        folder: where it wrote.
+        graph: what it was to write.
+        new: the files that it wrote, relative to the folder.
+        tail: the end of its log.
+
+    Raises:
+        ExportError: it is not one MindIR with its data beside it.
+    """
     written = sorted(name for name in new if name.endswith(".mindir"))
     if len(written) != 1:
         raise ExportError(

@@ -17,6 +17,7 @@ import glmlite.toolchain
 from glmlite.errors import ExportError
 from glmlite.quant.recipe import QuantRecipe
 from glmlite.runtime.engines.interpreter import (
+    Interpreter,
     clean_environment,
     find_toolchain,
 )
@@ -52,10 +53,10 @@ class Converter:
     version: str
     save_type: bool
 
-    def variables(self, recipe: QuantRecipe) -> dict[str, str]:
+    def variables(self, recipe: QuantRecipe | None = None) -> dict[str, str]:
         """Environment variables that are set for it, on top of what is there."""
         values = {}
-        if recipe.kind == "ascend":
+        if recipe and recipe.kind == "ascend":
             values["ASCEND_BACK_POLICY"] = "ge"
             values["ASCEND_DEVICE_ID"] = os.environ.get("ASCEND_DEVICE_ID", "0")
         if self.root:
@@ -65,7 +66,7 @@ class Converter:
             values["LD_LIBRARY_PATH"] = ":".join([*parts, present] if present else parts)
         return values
 
-    def environment(self, recipe: QuantRecipe) -> dict[str, str]:
+    def environment(self, recipe: QuantRecipe | None = None) -> dict[str, str]:
         """Its whole environment; another interpreter must not see this one's packages."""
         base = dict(os.environ) if self.root else clean_environment()
         return base | self.variables(recipe)
@@ -78,18 +79,20 @@ class Command:
     Attributes:
         argv: program and arguments.
         variables: what is set in its environment.
-        config_path: the file that holds `config_text` when it runs.
+        config_path: the file that holds `config_text` when it runs; None: it needs none.
         config_text: the recipe, with the nodes of this very graph to skip.
     """
 
     argv: tuple[str, ...]
     variables: Mapping[str, str]
-    config_path: Path
-    config_text: str
+    config_path: Path | None = None
+    config_text: str = ""
 
     def __str__(self) -> str:
         """The same for a shell."""
-        lines = [f"cat > {shlex.quote(str(self.config_path))} <<'EOF'\n{self.config_text}EOF"]
+        lines = []
+        if self.config_path is not None:
+            lines = [f"cat > {shlex.quote(str(self.config_path))} <<'EOF'\n{self.config_text}EOF"]
         settings = [f"{k}={shlex.quote(v)}" for k, v in self.variables.items()]
         lines.append(" \\\n    ".join([*settings, *map(shlex.quote, self.argv)]))
         return "\n".join(lines)
@@ -114,12 +117,10 @@ def find_converter(
     if named is None and recipe.kind == "ascend":
         named = next((os.environ[v] for v in ROOT_VARIABLES if os.environ.get(v)), None)
     if named is not None:
-        return _package(Path(named).expanduser().absolute())
+        return package_converter(Path(named))
     interpreter = find_toolchain(toolchain)
-    if interpreter.lite:
-        return Converter(
-            (interpreter.python, str(_SCRIPT)), None, f"mindspore_lite {interpreter.lite}", True
-        )
+    if converter := python_converter(interpreter):
+        return converter
     if recipe.kind == "ascend":
         raise ExportError(
             "Recipe {recipe} needs the converter of MindSpore Lite 2.1 or newer for Ascend, and "
@@ -141,7 +142,21 @@ def find_converter(
     )
 
 
-def _package(root: Path) -> Converter:
+def python_converter(interpreter: Interpreter) -> Converter | None:
+    """The converter of an interpreter's `mindspore_lite`, if it has that."""
+    if not interpreter.lite:
+        return None
+    program = (interpreter.python, str(_SCRIPT))
+    return Converter(program, None, f"mindspore_lite {interpreter.lite}", True)
+
+
+def package_converter(root: Path) -> Converter:
+    """The `converter_lite` of a package root.
+
+    Raises:
+        ExportError: there is none, or it cannot be run.
+    """
+    root = root.expanduser().absolute()
     tool = root / TOOL
     if not tool.is_file() or not os.access(tool, os.X_OK):
         raise ExportError(

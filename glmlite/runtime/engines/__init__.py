@@ -95,6 +95,8 @@ def choose_engine(bundle: Bundle, interpreter: Interpreter) -> tuple[str, str]:
             continue
         if not _runs_quantized(engine, bundle.manifest.weights.quantization, interpreter):
             continue
+        if engine != "lite" and _is_lites_own(bundle):
+            continue
         if engine == "lite":
             return engine, _(
                 "MindSpore Lite {version} is in {python}",
@@ -129,6 +131,12 @@ def _runs_quantized(engine: str, scheme: str, interpreter: Interpreter) -> bool:
     return scheme != "portable_int8" or engine == "mindspore"
 
 
+def _is_lites_own(bundle: Bundle) -> bool:
+    """Whether Lite's converter made the graphs, of no MindSpore's: they have its own operators."""
+    producer = bundle.manifest.producer
+    return "converter" in producer and "mindspore" not in producer
+
+
 def _open_reference(bundle: Bundle) -> Engine:
     from glmlite.runtime.engines.reference import ReferenceEngine
 
@@ -158,6 +166,14 @@ def _open_graphs(
             version=version,
             producer=producer,
             dtype=dtype if weights.quantization == "none" else weights.quantization,
+        )
+    if name == "mindspore" and _is_lites_own(bundle):
+        raise EngineError(
+            "The graphs of {path} were made by MindSpore Lite's converter ({converter}); "
+            "MindSpore does not run them.",
+            hint="--engine lite, or --engine reference",
+            path=str(bundle.path),
+            converter=manifest.producer["converter"],
         )
     graphs = GraphSet(
         folder=bundle.path,
