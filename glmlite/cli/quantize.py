@@ -234,6 +234,7 @@ def _measure(job: Job, as_json: bool) -> None:
     from glmlite.cli.progress import show_progress
     from glmlite.cli.quantize_tables import print_accuracy
     from glmlite.cli.tables import print_json
+    from glmlite.quant.bar import check_bar
     from glmlite.quant.pipeline import measure_only
 
     with show_progress() as progress:
@@ -242,6 +243,8 @@ def _measure(job: Job, as_json: bool) -> None:
         print_json({"accuracy": dataclasses.asdict(accuracy)})
     else:
         print_accuracy(accuracy)
+    if job.options.max_ppl_increase is not None:
+        check_bar(accuracy, job.options.max_ppl_increase)
 
 
 def _run(job: Job, output: Path, as_json: bool) -> None:

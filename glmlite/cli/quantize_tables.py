@@ -50,7 +50,7 @@ def print_accuracy(accuracy: AccuracyEntry) -> None:
             ),
             (
                 _("Perplexity"),
-                f"{accuracy.perplexity_before:.4g} → {accuracy.perplexity:.4g} ({change:+.2%})",
+                f"{accuracy.perplexity_before:.5g} → {accuracy.perplexity:.5g} ({change:+.2%})",
             ),
             (
                 _("KL divergence"),
@@ -91,7 +91,7 @@ def print_comparison(reports: Sequence[AccuracyReport]) -> None:
         [(_("Measured on"), _("{text}, {tokens} tokens", text=first.text, tokens=first.tokens))]
     )
     click.echo()
-    rows = [["-", _("float weights"), "", f"{first.perplexity_before:.4g}", "", "", "", ""]]
+    rows = [["-", _("float weights"), "", f"{first.perplexity_before:.5g}", "", "", "", ""]]
     for report in reports:
         entry = report.entry
         rows.append(
@@ -99,7 +99,7 @@ def print_comparison(reports: Sequence[AccuracyReport]) -> None:
                 report.name,
                 entry.activations,
                 format_bytes(report.bytes) if report.bytes is not None else "",
-                f"{entry.perplexity:.4g}",
+                f"{entry.perplexity:.5g}",
                 f"{entry.perplexity / entry.perplexity_before - 1:+.2%}",
                 f"{entry.kl_mean:.2g}",
                 f"{entry.kl_max:.2g}",

@@ -34,7 +34,7 @@ def check_bar(entry: AccuracyEntry, max_increase: float) -> None:
     if increase <= max_increase:
         return
     raise AccuracyError(
-        "The perplexity of {text} rises from {before:.4g} to {after:.4g}, by {increase:.2f} %; "
+        "The perplexity of {text} rises from {before:.5g} to {after:.5g}, by {increase:.3g} %; "
         "{most:g} % are allowed. Nothing was written.",
         hint="The matrices that lost most are {worst}. Give them more bits in a copy of the "
         "recipe, take another recipe, or allow more: --max-ppl-increase PERCENT",

@@ -13,6 +13,7 @@ from glmlite.i18n import _
 from glmlite.model.parameters import parameter_shapes
 from glmlite.progress import NoProgress, Progress
 from glmlite.quant.accuracy import AccuracyReport, Candidate, measure
+from glmlite.quant.bar import require_text
 from glmlite.quant.calibration import ActivationStats, collect
 from glmlite.quant.candidates import read_candidate
 from glmlite.quant.cpu_job import CpuJob
@@ -62,6 +63,8 @@ def compare_recipes(
     source = open_source(Path(path).expanduser(), options.config, options.settings)
     jobs = {r: CpuJob.open(path, r, plain) for r in recipes if is_cpu_recipe(_name(r))}
     sample, stats = _read(source, list(jobs.values()), options, progress)
+    if options.max_ppl_increase is not None:
+        require_text(sample)
     try:
         with tempfile.TemporaryDirectory(prefix="glmlite-") as scratch:
             candidates: list[Candidate] = []

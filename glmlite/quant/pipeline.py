@@ -50,13 +50,15 @@ def measure_only(job: Job, progress: Progress | None = None) -> AccuracyEntry:
         ConfigError: the text cannot be used.
     """
     progress = progress or NoProgress()
-    weights = job.bundle.weights()
+    weights, sample = job.bundle.weights(), job.sample()
+    if job.options.max_ppl_increase is not None:
+        require_text(sample)
     try:
         (report,) = measure(
             job.bundle.manifest.model,
             weights,
             [Candidate(job.recipe.name, QuantizedSource(weights, job.names))],
-            job.sample(),
+            sample,
             progress,
             job.bundle.prefix_cache(),
         )

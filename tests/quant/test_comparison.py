@@ -88,3 +88,9 @@ def test_fewer_tokens_are_measured(checkpoint: Path, tmp_path: Path) -> None:
     asked = dataclasses.replace(options(), tokens=40)
     (report,) = compare_recipes(checkpoint, [recipe(tmp_path, "fine.yaml", FINE)], asked)
     assert report.entry.tokens == 40
+
+
+def test_a_bar_needs_a_text(checkpoint: Path, tmp_path: Path) -> None:
+    asked = dataclasses.replace(options(), max_ppl_increase=1.0)
+    with pytest.raises(ConfigError, match="needs a text"):
+        compare_recipes(checkpoint, [recipe(tmp_path, "fine.yaml", FINE)], asked)

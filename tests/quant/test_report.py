@@ -122,7 +122,7 @@ def test_figures_are_on_the_page(write, reports) -> None:
     page = write(reports[:1])
     for words in (
         f"{fine.perplexity / fine.perplexity_before - 1:+.2%}",
-        f"{fine.perplexity_before:.4g}",
+        f"{fine.perplexity_before:.5g}",
         f"{fine.top1:.2%}",
         f"{fine.kl_mean:.2g}",
         "3.6 GB",

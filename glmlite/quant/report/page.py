@@ -73,7 +73,7 @@ def _cards(report: AccuracyReport) -> Markup:
             _("Perplexity"),
             signed_percent(change(report)),
             _(
-                "from {before:.4g} to {after:.4g}; how surprised the model is by the text",
+                "from {before:.5g} to {after:.5g}; how surprised the model is by the text",
                 before=entry.perplexity_before,
                 after=entry.perplexity,
             ),
@@ -111,7 +111,7 @@ def comparison(reports: Sequence[AccuracyReport]) -> Markup:
         [
             report.name,
             size(report.bytes),
-            f"{report.entry.perplexity:.4g}",
+            f"{report.entry.perplexity:.5g}",
             signed_percent(change(report)),
             f"{report.entry.kl_mean:.2g}",
             f"{report.entry.kl_max:.2g}",
@@ -119,7 +119,7 @@ def comparison(reports: Sequence[AccuracyReport]) -> Markup:
         ]
         for report in reports
     ]
-    float_row = [_("float weights"), "", f"{reports[0].entry.perplexity_before:.4g}"]
+    float_row = [_("float weights"), "", f"{reports[0].entry.perplexity_before:.5g}"]
     return table(
         [
             _("Recipe"),
