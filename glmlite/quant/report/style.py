@@ -16,7 +16,7 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 body {
-  margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 62rem;
+  margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 66rem;
   background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "Noto Sans", "PingFang SC",
     "Noto Sans CJK SC", "Microsoft YaHei", sans-serif;
@@ -41,11 +41,11 @@ svg { display: block; width: 100%; height: auto; stroke-linejoin: round; }
 .legend i { display: inline-block; width: 1.1em; height: .25em; margin-right: .4em;
   vertical-align: middle; border-radius: 2px; }
 .scroll { overflow-x: auto; margin-top: .6rem; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; }
+table { border-collapse: collapse; width: 100%; font-size: .85rem; }
 th { text-align: left; font-weight: 600; color: var(--soft); }
-th, td { padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line); white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
-td .bar { display: block; padding: 0 .35rem; margin-left: auto; min-width: 6rem;
+td .bar { display: block; padding: 0 .35rem; margin-left: auto; min-width: 5rem;
   border-radius: 3px; }
 summary { cursor: pointer; margin-top: .8rem; }
 code { font: .9em ui-monospace, "SF Mono", "DejaVu Sans Mono", monospace; }
