@@ -211,8 +211,9 @@ def _method(reports: Sequence[AccuracyReport]) -> list[Markup]:
             "p",
             _(
                 "Both networks read the text side by side in float32 NumPy, with the weights as "
-                "they are stored. Every token that counts is predicted once, from what precedes it in its "
-                "window. What enters the matrices is rounded as the engine rounds it: {rounding}.",
+                "they are stored. Every token that counts is predicted once, from what precedes it "
+                "in its window. What enters the matrices is rounded as the engine rounds it: "
+                "{rounding}.",
                 rounding="; ".join(rules),
             ),
         ),
