@@ -143,8 +143,7 @@ def _round(
     """Whole numbers [groups, n] nearest to unit · steps."""
     out = np.multiply(unit, steps[:, None], out=out)
     np.rint(out, out=out)
-    np.maximum(out, np.float32(lowest) if isinstance(lowest, int) else lowest, out=out)
-    np.minimum(out, np.float32(highest) if isinstance(highest, int) else highest, out=out)
+    np.clip(out, lowest, highest, out=out)
     return out
 
 
