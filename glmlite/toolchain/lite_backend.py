@@ -179,7 +179,8 @@ class LiteBackend(Backend):
         return ToolchainError(
             "{path} is MindIR version {found} (written by MindSpore {producer}); MindSpore Lite "
             "{version} reads versions up to {limit}.",
-            hint="Export again with a MindSpore no newer than this Lite: "
+            hint="Let this Lite's own converter make its graphs: glmlite convert-lite BUNDLE "
+            "--output DIR. Or export again with a MindSpore no newer than this Lite: "
             "glmlite export … --toolchain .toolchain/bin/python",
             path=graph["path"],
             found=found,

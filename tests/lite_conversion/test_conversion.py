@@ -67,7 +67,7 @@ def test_greedy_whatever_the_chunks(
 ) -> None:
     made = {GOLDEN: "golden", "fp16_shards": "half"}.get(name)
     path = (
-        request.getfixturevalue(made) if made else converted(onnx_bundle(name), prefill_tokens=(7,))
+        request.getfixturevalue(made) if made else converted(onnx_bundle(name), prefill_tokens=(1,))
     )
     for running in opened(path, name, bundles, lite_only):
         sizes = (1, 7) if name == GOLDEN else (1,)
