@@ -162,7 +162,7 @@ class Bench:
 
         start = 0
         logits = np.empty(0, np.float32)
-        for size, valid in plan_chunks(prompt, spec.chunk_sizes):
+        for size, valid in plan_chunks(prompt, spec.chunk_sizes, spec.preferred_chunk):
             part = np.zeros((spec.batch_size, size), np.int32)
             part[:, :valid] = ids[:, start : start + valid]
             logits = run(part, valid)

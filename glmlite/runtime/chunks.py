@@ -6,24 +6,26 @@ from collections.abc import Sequence
 
 # A call costs about as much as this many rows: below that, reading the weights dominates.
 CALL_COST_ROWS = 32
-# Longest piece for an engine without static shapes; bounds its activations.
+# Longest piece for an engine without static shapes, unless told; bounds its activations.
 LARGEST_DYNAMIC_CHUNK = 512
 
 
-def plan_chunks(count: int, sizes: Sequence[int]) -> list[tuple[int, int]]:
+def plan_chunks(
+    count: int, sizes: Sequence[int], dynamic: int = LARGEST_DYNAMIC_CHUNK
+) -> list[tuple[int, int]]:
     """Tile `count` tokens with chunks of the given sizes.
 
     Args:
         count: tokens to feed, 0 or more.
         sizes: the T that the engine has, ascending; `(0,)` stands for any.
+        dynamic: the longest chunk where any T will do.
 
     Returns:
         (T, valid) of each call, in order; the valid counts sum up to `count`. Of all tilings this
         has the least calls * `CALL_COST_ROWS` + rows; only the last chunk is padded.
     """
     if sizes[0] == 0:
-        starts = range(0, count, LARGEST_DYNAMIC_CHUNK)
-        lengths = [min(LARGEST_DYNAMIC_CHUNK, count - start) for start in starts]
+        lengths = [min(dynamic, count - start) for start in range(0, count, dynamic)]
         return [(length, length) for length in lengths]
     plan = []
     for size in sorted(_cheapest(count, sizes), reverse=True):

@@ -43,6 +43,7 @@ class Session:
         self.transcript: Transcript | None = None
         self._engine = engine
         self._spec = engine.spec
+        self._dynamic = engine.spec.preferred_chunk
         self._cache = engine.new_cache()
         self._ids: Int32Array = np.zeros(self._spec.capacity, np.int32)
         self._length = 0
@@ -115,7 +116,7 @@ class Session:
             return np.stack([self._feed(new[i : i + 1]) for i in range(new.size)])
         rows = []
         start = 0
-        for size, valid in plan_chunks(new.size, self._spec.score_sizes):
+        for size, valid in plan_chunks(new.size, self._spec.score_sizes, self._dynamic):
             logits = self._run(self._engine.score, new[start : start + valid], size)
             rows.append(logits[:valid])
             start += valid
@@ -211,7 +212,7 @@ class Session:
     def _feed(self, new: Int32Array) -> Float32Array:
         start = 0
         logits: Float32Array | None = None
-        for size, valid in plan_chunks(new.size, self._spec.chunk_sizes):
+        for size, valid in plan_chunks(new.size, self._spec.chunk_sizes, self._dynamic):
             logits = self._run(self._engine.step, new[start : start + valid], size)
             start += valid
         assert logits is not None  # noqa: S101 - _checked refuses empty input

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from glmlite.runtime.chunks import LARGEST_DYNAMIC_CHUNK
+
 Int32Array = NDArray[np.int32]
 Float32Array = NDArray[np.float32]
 
@@ -24,6 +26,7 @@ class EngineSpec:
             "any": an engine without static shapes has `(0,)`.
         score_sizes: the same for score graphs; empty where the bundle has none.
         capacity: tokens that a cache can hold (the largest cache length less the prefix).
+        preferred_chunk: tokens of the longest chunk to feed at once, where `chunk_sizes` say "any".
     """
 
     name: str
@@ -32,6 +35,7 @@ class EngineSpec:
     chunk_sizes: tuple[int, ...]
     score_sizes: tuple[int, ...]
     capacity: int
+    preferred_chunk: int = LARGEST_DYNAMIC_CHUNK
 
 
 class Cache:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from pathlib import Path
 from typing import Any
 
 from glmlite.errors import EngineError
+from glmlite.runtime.chunks import LARGEST_DYNAMIC_CHUNK
 from glmlite.runtime.engines.versions import version_key
 from glmlite.runtime.threads import default_threads
 
@@ -14,6 +16,19 @@ from glmlite.runtime.threads import default_threads
 MINIMUM = "1.22"
 # Of ONNX Runtime's log: what it throws is told in our own words.
 _FATAL = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxSettings:
+    """What `glmlite tune` finds out, besides the number of threads.
+
+    Attributes:
+        prefill_chunk: tokens of a prompt that are fed at once.
+        spinning: threads without work wait for the next product in a loop, not asleep.
+    """
+
+    prefill_chunk: int = LARGEST_DYNAMIC_CHUNK
+    spinning: bool = True
 
 
 def installed_version() -> str | None:
@@ -50,7 +65,7 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def open_session(path: Path, threads: int | None) -> Any:
+def open_session(path: Path, threads: int | None, spinning: bool = True) -> Any:
     """An `InferenceSession` of a graph that was checked (`check_onnx_graphs`).
 
     Weights are mapped from the bundle's file; those that ONNX Runtime rearranges for its kernels
@@ -59,6 +74,7 @@ def open_session(path: Path, threads: int | None) -> Any:
     Args:
         path: of the graph.
         threads: that share a product; None: one for each core.
+        spinning: see `OnnxSettings`.
 
     Raises:
         EngineError: ONNX Runtime is missing, or refuses the graph.
@@ -67,6 +83,7 @@ def open_session(path: Path, threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or default_threads()
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     options.log_severity_level = _FATAL
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
