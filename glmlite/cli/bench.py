@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from glmlite.cli.base import command
+from glmlite.cli.huge_pages import restart_with_huge_pages, use_huge_pages
 from glmlite.cli.options import EngineChoice, engine_options, json_option
 from glmlite.i18n import _
 
@@ -133,6 +134,10 @@ def bench(
         raise click.UsageError(_("Name a bundle, or random weights: --random PRESET."))
     if preset is None and (recipe or keep):
         raise click.UsageError(_("--recipe and --keep go with --random only."))
+    if bundle is None:
+        restart_with_huge_pages()
+    else:
+        use_huge_pages(bundle)
     from glmlite.bench.options import BenchOptions
     from glmlite.bench.plot import check_plot, write_plot
     from glmlite.bench.run import run_bench

@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 
 from glmlite.cli.base import command
+from glmlite.cli.huge_pages import use_huge_pages
 from glmlite.cli.options import (
     EngineChoice,
     GenerationChoice,
@@ -52,6 +53,7 @@ def chat(
     engine: EngineChoice,
 ) -> None:
     """Run the chat until the input ends."""
+    use_huge_pages(bundle)
     from glmlite.cli.repl.answer import say
     from glmlite.cli.repl.loop import ChatLoop
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glmlite.cli.base import command
+from glmlite.cli.huge_pages import use_huge_pages
 from glmlite.cli.options import (
     EngineChoice,
     GenerationChoice,
@@ -62,6 +63,7 @@ def generate(
     as_json: bool,
 ) -> None:
     """Print the continuation."""
+    use_huge_pages(bundle)
     source = _source(prompt, ids, chat)
     with engine.load(bundle) as model:
         _run(model, source, chat=chat, generation=generation, as_json=as_json)

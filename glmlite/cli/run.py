@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import click
 
+from glmlite.cli import huge_pages
 from glmlite.errors import GlmliteError
 from glmlite.i18n import _
 
@@ -84,4 +85,5 @@ def run(command: click.Command, name: str) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, _terminate)
+    huge_pages.is_program = True
     sys.exit(execute(command, name, sys.argv[1:]))
