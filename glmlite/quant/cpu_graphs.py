@@ -59,6 +59,8 @@ def emit_graphs(
             cache_length=source.cache_length,
             prefix_length=source.prefix_length,
             weights_prefix=prefix,
+            # The other file is there for long chunks.
+            grouped=has_prefill and file == MODEL_FILE,
             family=source.family,
         )
         progress.advance()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +24,16 @@ KINDS = {
     "lite_worker": ("lite", True),
     "onnx": ("onnx", False),
     "onnx_standard": ("onnx", False),
+    "onnx_grouped": ("onnx", False),
 }
 # What such a kind's bundle has in its recipe, where that is not MindIR.
 FORMATS = {
     "onnx": {"export__format": "onnx"},
     "onnx_standard": {"export__format": "onnx", "export__flavor": "standard"},
+    "onnx_grouped": {"export__format": "onnx"},
 }
+# Engines for any model; the attention of onnx_grouped is for heads of certain sizes.
+EVERYWHERE = tuple(kind for kind in KINDS if kind != "onnx_grouped")
 MARKS = {
     "reference": [],
     "mindspore": [pytest.mark.mindspore],
@@ -35,6 +41,7 @@ MARKS = {
     "lite_worker": [pytest.mark.lite],
     "onnx": [],
     "onnx_standard": [],
+    "onnx_grouped": [],
 }
 
 
@@ -44,9 +51,9 @@ def pairs(names: tuple[str, ...], kinds: tuple[str, ...] | None = None) -> list[
     Without `kinds` these are all, and besides them the fused attention of ONNX Runtime, whose heads
     are not those of most fixtures.
     """
-    chosen = [(name, kind) for name in names for kind in kinds or KINDS]
+    chosen = [(name, kind) for name in names for kind in kinds or EVERYWHERE]
     if kinds is None:
-        chosen.append(("prefix_wide", "onnx"))
+        chosen += [("prefix_wide", "onnx"), ("prefix_wide", "onnx_grouped")]
     return [
         pytest.param((name, kind), id=f"{name}-{kind}", marks=MARKS[kind]) for name, kind in chosen
     ]
@@ -146,6 +153,38 @@ class Bundles:
             _export_once(output, "demo", None)
             self._paths[key] = output
         return self._paths[key]
+
+    def with_grouped_decode(self, path: Path) -> Path:
+        """An ONNX bundle with a second file for decoding and scoring, as quantized ones have it."""
+        from glmlite.bundle import Bundle
+        from glmlite.bundle.contents import read_index
+        from glmlite.exporter.onnx_graph import emit_graph
+
+        output = path.with_name(f"{path.name}-grouped")
+        with output.with_suffix(".once").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if output.exists():
+                return output
+            shutil.copytree(path, output)
+            manifest = Bundle.open(path).manifest
+            emit_graph(
+                output,
+                "decode.onnx",
+                manifest.model,
+                read_index(output / manifest.weights.index),
+                flavor="ort",
+                cache_length=manifest.graphs[0].cache_length,
+                prefix_length=manifest.prefix_length,
+                grouped=True,
+            )
+            data = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+            size = (output / "decode.onnx").stat().st_size
+            data["files"]["decode.onnx"] = {"size": size, "sha256": "0" * 64}
+            for graph in data["graphs"]:
+                if graph["phase"] != "prefill":
+                    graph["file"] = "decode.onnx"
+            (output / "manifest.json").write_text(json.dumps(data), encoding="utf-8")
+        return output
 
     @property
     def can_export_mindir(self) -> bool:

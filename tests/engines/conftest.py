@@ -20,5 +20,7 @@ def running(request: pytest.FixtureRequest, bundles: Bundles) -> Iterator[Runnin
     subject = bundles.subject(name)
     changes = getattr(request.module, "EXPORT", {}) | FORMATS.get(kind, {})
     path = bundles.export(name, **changes)
+    if kind == "onnx_grouped":
+        path = bundles.with_grouped_decode(path)
     with bundles.open(path, kind) as engine:
         yield Running(subject, engine, kind)

@@ -23,7 +23,7 @@ from tests.checkpoint.adapters.drawing import (
     terms,
     write_peft,
 )
-from tests.engines.bundles import FORMATS, KINDS, MARKS, Bundles
+from tests.engines.bundles import EVERYWHERE, FORMATS, MARKS, Bundles
 from tests.engines.driving import FP32, close
 from tests.fixtures import drawing
 from tests.fixtures.models import MODELS
@@ -50,7 +50,9 @@ def changes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"model__adapter": entries, "export__score_tokens": 7}
 
 
-@pytest.fixture(scope="module", params=[pytest.param(kind, marks=MARKS[kind]) for kind in KINDS])
+@pytest.fixture(
+    scope="module", params=[pytest.param(kind, marks=MARKS[kind]) for kind in EVERYWHERE]
+)
 def engine(
     request: pytest.FixtureRequest, bundles: Bundles, changes: dict[str, Any]
 ) -> Iterator[Engine]:

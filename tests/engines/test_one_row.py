@@ -15,6 +15,7 @@ RUNS = [
     *pairs(subjects.NAMES, ("reference", "mindspore", "lite_worker", "onnx")),
     *pairs(IN_TOOLCHAIN, ("mindspore_worker", "onnx_standard")),
     *pairs(("prefix_wide",), ("onnx",)),
+    *pairs((subjects.GOLDEN, "prefix_wide"), ("onnx_grouped",)),
 ]
 
 

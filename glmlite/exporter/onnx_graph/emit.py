@@ -25,6 +25,7 @@ def emit_graph(
     score: bool = False,
     weights_prefix: str = "",
     accuracy_level: int = 4,
+    grouped: bool = False,
     family: Family | None = None,
 ) -> None:
     """Write `folder/file`; of the weights only the index is read.
@@ -41,6 +42,8 @@ def emit_graph(
         score: flavor standard: logits of every token, [B, T, V].
         weights_prefix: of the weight set in the index, e.g. "prefill/".
         accuracy_level: of MatMulNBits; 4 computes in int8.
+        grouped: flavor ort: attention for steps of few tokens (see `onnx_graph.grouped`), where
+            another file serves the prefill.
         family: written into the file's metadata.
 
     Raises:
@@ -52,7 +55,7 @@ def emit_graph(
         metadata["family"] = family
     if flavor == "ort":
         graph = GraphBuilder(index, ort.OPSET, weights_prefix)
-        ort.build_ort(graph, model, products, cache_length, prefix_length)
+        ort.build_ort(graph, model, products, cache_length, prefix_length, grouped=grouped)
         graph.save(folder / file, "glm", ort.IR_VERSION, metadata)
     else:
         graph = GraphBuilder(index, standard.OPSET, weights_prefix)

@@ -1,6 +1,6 @@
 """Flavor `ort`: the GLM network in ONNX Runtime's fused operators, one file for every phase.
 
-Its cache is written in place by GroupQueryAttention, whose limits are the graph's (see
+Its cache is written in place. With GroupQueryAttention the operator's limits are the graph's (see
 docs/graph-contract.md): with several rows and several tokens, all rows begin an empty cache; the
 slots behind a chunk's valid tokens get finite garbage; P + position + T must not exceed S.
 """
@@ -13,6 +13,7 @@ import numpy as np
 
 from glmlite.exporter.onnx_graph.builder import MICROSOFT, GraphBuilder, Shape
 from glmlite.exporter.onnx_graph.explicit import STEP, Masks, attend, make_masks
+from glmlite.exporter.onnx_graph.grouped import GroupedStep, attend_grouped, prepare_grouped
 from glmlite.exporter.onnx_graph.linear import Products, embedding, linear
 from glmlite.exporter.onnx_graph.norm import add_and_norm, rms_norm
 from glmlite.exporter.onnx_graph.rotary import add_tables
@@ -33,6 +34,7 @@ class Step:
         longest: int32 scalar, the largest number of filled slots.
         cos: float32 [S, rotary_dim / 2], by cache slot. sin: the same.
         masks: for heads of a size that GroupQueryAttention does not take, and none of the above.
+        grouped: for attention as products of matrices, and none of the above but `wanted`.
     """
 
     wanted: str
@@ -41,6 +43,7 @@ class Step:
     cos: str = ""
     sin: str = ""
     masks: Masks | None = None
+    grouped: GroupedStep | None = None
 
 
 def build_ort(
@@ -49,6 +52,8 @@ def build_ort(
     products: Products,
     cache_length: int,
     prefix_length: int,
+    *,
+    grouped: bool = False,
 ) -> None:
     """Put the whole network into an empty graph.
 
@@ -58,6 +63,7 @@ def build_ort(
         products: of matrices.
         cache_length: rows of the rotary table, the largest S.
         prefix_length: P.
+        grouped: attention is made for steps of few tokens far into a context; see `grouped`.
     """
     ids = graph.input("input_ids", ("batch", "tokens"))
     position = graph.input("position", ("batch",))
@@ -72,7 +78,8 @@ def build_ort(
     ]
     everything = graph.optional_input("all_logits", np.array(0, np.int32))
 
-    step = _prepare(graph, model, (ids, position, valid), everything, cache_length, prefix_length)
+    inputs = (ids, position, valid)
+    step = _prepare(graph, model, inputs, everything, cache_length, prefix_length, grouped)
     x = embedding(graph, products, ids, EMBEDDING, "/embedding")
     name = layer_prefix(0) + "input_layernorm.weight"
     normed = rms_norm(graph, x, name, model.norm_eps, "/layers.0/input_layernorm")
@@ -122,6 +129,7 @@ def _prepare(
     everything: str,
     cache_length: int,
     prefix_length: int,
+    grouped: bool,
 ) -> Step:
     """Lengths, rotary tables and wanted rows of a step."""
     ids, position, valid = inputs
@@ -150,6 +158,9 @@ def _prepare(
 
     if not takes_heads(model):
         return Step(wanted, masks=make_masks(graph, model, inputs, cache_length, prefix_length))
+    if grouped:
+        shared = prepare_grouped(graph, model, inputs, cache_length, prefix_length)
+        return Step(wanted, grouped=shared)
     begin = position
     if prefix_length:
         begin = integers("Add", position, graph.scalar(prefix_length))
@@ -181,6 +192,8 @@ def _attend(
         to = graph.node("Concat", [step.masks.tokens, width], scope, (3,), np.int64, axis=0)
         shape = ("batch", "tokens", model.query_size)
         return graph.node("Reshape", [context, to], scope, shape), key, value
+    if step.grouped is not None:
+        return attend_grouped(graph, model, mixed, past, step.grouped, scope)
     cache = graph.shape_of(past[0])
     context, key, value = graph.nodes(
         "GroupQueryAttention",

@@ -12,30 +12,34 @@ from glmlite.bundle import Bundle
 from glmlite.bundle.manifest import GraphEntry
 from glmlite.bundle.onnx_graphs import check_onnx_graphs
 from glmlite.errors import EngineError
+from glmlite.runtime.chunks import LARGEST_DYNAMIC_CHUNK
 from glmlite.runtime.engines.base import Cache, EngineSpec, Float32Array, Int32Array
 from glmlite.runtime.engines.checks import check_step, closed
 from glmlite.runtime.engines.interrupts import interrupt_deferred
 from glmlite.runtime.engines.onnx_cache import CacheShape, OnnxCache
-from glmlite.runtime.engines.onnx_graph import OnnxGraph, writes_in_place
-from glmlite.runtime.engines.onnx_rows import Part, Rows, split_rows
-from glmlite.runtime.engines.onnx_session import import_onnxruntime, open_session
+from glmlite.runtime.engines.onnx_graph import OnnxGraph, has_fused_attention, writes_in_place
+from glmlite.runtime.engines.onnx_rows import MAX_SCORES, Part, Rows, split_rows
+from glmlite.runtime.engines.onnx_session import OnnxSettings, import_onnxruntime, open_session
 from glmlite.runtime.engines.options import EngineOptions
 
 NAME = "onnx"
 
 
-def open_onnx(bundle: Bundle, options: EngineOptions) -> OnnxEngine:
+def open_onnx(
+    bundle: Bundle, options: EngineOptions, settings: OnnxSettings | None = None
+) -> OnnxEngine:
     """Open the ONNX graphs of a bundle.
 
     Args:
         bundle: from `Bundle.open`.
         options: resolved for this engine; `threads` counts.
+        settings: what was tuned; None: ONNX Runtime's and our own defaults.
 
     Raises:
         EngineError: ONNX Runtime is missing or too old, or refuses a graph.
         BundleError: a graph is not what the manifest says, or reads what is not the bundle's.
     """
-    manifest = bundle.manifest
+    manifest, settings = bundle.manifest, settings or OnnxSettings()
     entries = [g for g in manifest.graphs if g.format == "onnx"]
     phases: dict[str, GraphEntry] = {g.phase: g for g in entries}
     if "decode" not in phases:
@@ -49,21 +53,24 @@ def open_onnx(bundle: Bundle, options: EngineOptions) -> OnnxEngine:
     kinds = {writes_in_place(file) for file in files.values()}
     if len(kinds) > 1:
         raise EngineError("The graphs of {path} share no cache.", path=str(bundle.path))
+    growing = not all(has_fused_attention(file) for file in files.values())
     shape = CacheShape(
         batch_size=entries[0].batch_size,
         num_layers=manifest.model.num_layers,
+        num_heads=manifest.model.num_heads,
         num_groups=manifest.model.num_groups,
         head_dim=manifest.model.head_dim,
         cache_length=max(g.cache_length for g in entries),
         in_place=kinds.pop(),
+        growing=growing,
         prefix=bundle.prefix_cache() or (),
     )
 
     def load(entry: GraphEntry) -> OnnxGraph:
-        session = open_session(bundle.path / entry.file, options.threads)
+        session = open_session(bundle.path / entry.file, options.threads, settings.spinning)
         return OnnxGraph(session, entry, files[entry.file])
 
-    return OnnxEngine(phases, load, shape, manifest.model.vocab_size)
+    return OnnxEngine(phases, load, shape, manifest.model.vocab_size, settings.prefill_chunk)
 
 
 class OnnxEngine:
@@ -75,6 +82,7 @@ class OnnxEngine:
             first used.
         shape: of the caches.
         vocab_size: V.
+        preferred_chunk: of the spec.
 
     Raises:
         EngineError: ONNX Runtime refuses a graph.
@@ -86,6 +94,7 @@ class OnnxEngine:
         load: Callable[[GraphEntry], OnnxGraph],
         shape: CacheShape,
         vocab_size: int,
+        preferred_chunk: int = LARGEST_DYNAMIC_CHUNK,
     ) -> None:
         self.version: str = import_onnxruntime().__version__
         self.worker_pid = None
@@ -100,6 +109,7 @@ class OnnxEngine:
             chunk_sizes=(0,),
             score_sizes=(0,) if "score" in phases else (),
             capacity=shape.cache_length - shape.prefix_length,
+            preferred_chunk=preferred_chunk,
         )
         for phase in ("decode", "prefill"):
             self._graph(phase)
@@ -166,11 +176,11 @@ class OnnxEngine:
         every_row: bool,
     ) -> Float32Array:
         """Logits of `shape`; those of idle rows and padding are zeros."""
-        parts = split_rows(rows, self._shape.in_place)
-        cache.grow(max((self._shape.prefix_length + part.end for part in parts), default=0))
+        end = self._shape.prefix_length + int((rows[1] + rows[2])[rows[2] > 0].max(initial=0))
+        cache.grow(end)
         logits: Float32Array | None = None
-        for part in parts:
-            with self._sparing(cache, part):
+        for part in split_rows(rows, graph.is_fused, self._most_tokens(graph, cache)):
+            with self._sparing(graph, cache, part):
                 found = graph.run(cache, part.first, part.rows, every_row)
             if not self._shape.in_place:
                 cache.turn()
@@ -181,10 +191,17 @@ class OnnxEngine:
             part.place(found, logits, every_row)
         return np.zeros(shape, np.float32) if logits is None else logits
 
+    def _most_tokens(self, graph: OnnxGraph, cache: OnnxCache) -> int:
+        """Tokens of a call: any number, or as many as leave the scores some bounds."""
+        if graph.is_fused:
+            return cache.length
+        row = 4 * self._shape.batch_size * self._shape.num_heads * cache.length
+        return max(1, MAX_SCORES // row)
+
     @contextlib.contextmanager
-    def _sparing(self, cache: OnnxCache, part: Part) -> Iterator[None]:
+    def _sparing(self, graph: OnnxGraph, cache: OnnxCache, part: Part) -> Iterator[None]:
         """Leave the cache of idle rows as it is, also when Ctrl-C is pressed."""
-        if not (part.idle and self._shape.in_place):
+        if not (part.idle and graph.is_fused):
             yield
             return
         with interrupt_deferred(), cache.kept(part.idle):

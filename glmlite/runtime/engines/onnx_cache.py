@@ -11,7 +11,7 @@ import numpy as np
 
 from glmlite.runtime.engines.base import Cache, Float32Array
 
-# First cache length where attention costs O(S) a step; doubled when it is full.
+# First cache length where attention costs O(S) a step, and by how much it grows at least.
 FIRST_LENGTH = 256
 
 
@@ -20,18 +20,21 @@ class CacheShape:
     """What all caches of one engine have in common.
 
     Attributes:
-        batch_size: B. num_layers: L. num_groups: G. head_dim: D. cache_length: the largest S.
-        in_place: graphs write into the arrays that they read; otherwise into a second set, and
-            the cache grows with what it holds.
+        batch_size: B. num_layers: L. num_heads: of queries. num_groups: G. head_dim: D.
+        cache_length: the largest S.
+        in_place: graphs write into the arrays that they read; otherwise into a second set.
+        growing: some graph's attention costs what S is, so S follows what the cache holds.
         prefix: keys and values [G, P, D] of each layer's prefix.
     """
 
     batch_size: int
     num_layers: int
+    num_heads: int
     num_groups: int
     head_dim: int
     cache_length: int
     in_place: bool
+    growing: bool
     prefix: Sequence[tuple[Float32Array, Float32Array]]
 
     @property
@@ -58,8 +61,8 @@ class OnnxCache(Cache):
         self.bindings: dict[tuple[str, int, int, bool], Any] = {}
         self.turned = False
         length = shape.cache_length
-        if not shape.in_place:
-            length = min(length, FIRST_LENGTH + shape.prefix_length)
+        if shape.growing:
+            length = min(length, _rounded(FIRST_LENGTH + shape.prefix_length))
         self._allocate(length)
         for layer, pair in enumerate(shape.prefix):
             for part, values in enumerate(pair):
@@ -78,13 +81,12 @@ class OnnxCache(Cache):
 
     def grow(self, slots: int) -> None:
         """Make room for so many slots (prefix included; at most the largest S)."""
-        old, length = self.current, self.length
-        if slots <= length:
+        if slots <= self.length:
             return
-        while length < slots:
-            length *= 2
+        old = self.current
         self.bindings.clear()
-        self._allocate(min(length, self.shape.cache_length))
+        # An eighth more than needed: little to attend to in vain, and few moves.
+        self._allocate(min(_rounded(slots + slots // 8), self.shape.cache_length))
         self.current[:, :, :, : old.shape[3]] = old
 
     @contextlib.contextmanager
@@ -100,3 +102,8 @@ class OnnxCache(Cache):
     def turn(self) -> None:
         """Take the result of a step that did not write in place."""
         self.current, self.other, self.turned = self.other, self.current, not self.turned
+
+
+def _rounded(slots: int) -> int:
+    """The next multiple of `FIRST_LENGTH`."""
+    return -(-slots // FIRST_LENGTH) * FIRST_LENGTH

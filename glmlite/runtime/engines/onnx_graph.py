@@ -14,8 +14,10 @@ from glmlite.runtime.engines.base import Float32Array, Int32Array
 from glmlite.runtime.engines.onnx_cache import OnnxCache
 from glmlite.runtime.engines.onnx_session import first_words, import_onnxruntime
 
-# Writes keys and values where it reads them, if both are one buffer.
-IN_PLACE_OPERATOR = "GroupQueryAttention"
+# Attention that writes keys and values where it reads them, and never writes scores out.
+FUSED_ATTENTION = "GroupQueryAttention"
+# Writes into its input, if its output is bound to the same buffer.
+SCATTER = "ScatterND"
 
 
 class OnnxGraph:
@@ -27,14 +29,14 @@ class OnnxGraph:
         file: what it says of itself.
 
     Attributes:
-        in_place: it writes the cache in place. It then takes several rows only with one token
-            each, and writes a slot for every token, valid or not.
+        is_fused: attention is ONNX Runtime's GroupQueryAttention: several rows are taken only with
+            one token each, and a slot is written for every token, valid or not.
     """
 
     def __init__(self, session: Any, entry: GraphEntry, file: OnnxFile) -> None:
         self.session = session
         self.entry = entry
-        self.in_place = writes_in_place(file)
+        self.is_fused = has_fused_attention(file)
         self.takes_all_logits = any(info.name == ALL_LOGITS for info in file.inputs)
         self.logits_shape = file.outputs[0].shape
         self._onnxruntime = import_onnxruntime()
@@ -79,9 +81,14 @@ class OnnxGraph:
         return self._onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
+def has_fused_attention(file: OnnxFile) -> bool:
+    """Whether a graph has attention that costs what a row holds, not what S is."""
+    return file.counts(FUSED_ATTENTION) > 0
+
+
 def writes_in_place(file: OnnxFile) -> bool:
     """Whether a graph updates its cache in place."""
-    return file.counts(IN_PLACE_OPERATOR) > 0
+    return has_fused_attention(file) or file.counts(SCATTER) > 0
 
 
 class Binding:
