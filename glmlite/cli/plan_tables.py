@@ -82,7 +82,7 @@ def print_estimate(found: Estimate) -> None:
             (_("Memory while exporting"), format_bytes(found.export_memory)),
             (
                 _("Loading"),
-                _("{seconds:.2g} s", seconds=load)
+                _("{seconds} s", seconds=_number(load))
                 if load is not None
                 else _("minutes: GE compiles {count} graphs", count=graphs)
                 if ascend
