@@ -107,13 +107,15 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
     accuracy: AccuracyEntry | None = None
     accuracy_report: str | None = None
+    tuned_settings: str | None = None
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             _fail(_("family is {found!r}", found=self.family))
         named = [g.file for g in self.graphs] + [self.weights.index]
         named += [self.tokenizer.file] if self.tokenizer else []
-        named += [path for path in (self.prefix_cache, self.accuracy_report) if path]
+        slots = (self.prefix_cache, self.accuracy_report, self.tuned_settings)
+        named += [path for path in slots if path]
         for path in [*named, *self.files]:
             check_relative(path)
         for path in named:
@@ -134,7 +136,7 @@ class Manifest:
     def to_json(self) -> str:
         """The file's text."""
         data = dataclasses.asdict(self)
-        for slot in ("accuracy", "accuracy_report"):
+        for slot in ("accuracy", "accuracy_report", "tuned_settings"):
             if data[slot] is None:  # optional; readers that do not know it need not meet it
                 del data[slot]
         for graph in data["graphs"]:

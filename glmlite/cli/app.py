@@ -25,6 +25,7 @@ def summaries() -> dict[str, str]:
         "chat": _("Talk to a bundle in the terminal."),
         "generate": _("Continue one prompt, for scripts."),
         "bench": _("Measure how fast a bundle runs on this machine."),
+        "tune": _("Find the fastest settings for a bundle on this machine, and keep them in it."),
         "convert": _("Write a checkpoint in another format: Hugging Face or MindSpore."),
         "convert-lite": _("Make a bundle for MindSpore Lite without MindSpore."),
         "merge-checkpoint": _("Merge the shards of a distributed training into one checkpoint."),

@@ -12,6 +12,7 @@ from glmlite.i18n import _
 
 if TYPE_CHECKING:
     from glmlite.bundle import Manifest
+    from glmlite.tuning.settings import TunedSettings
 
 
 def print_model(manifest: Manifest) -> None:
@@ -41,6 +42,24 @@ def print_model(manifest: Manifest) -> None:
             (_("Made by"), ", ".join(f"{k} {v}" for k, v in manifest.producer.items())),
         ]
     )
+
+
+def print_tuned(settings: TunedSettings) -> None:
+    """Print the settings that `glmlite tune` found, and whether they count here."""
+    click.echo()
+    print_pairs(
+        [
+            (_("Tuned on"), settings.machine),
+            (_("Threads"), settings.threads),
+            (_("Chunk"), settings.prefill_chunk),
+            (_("Spinning"), _("on") if settings.spinning else _("off")),
+        ]
+    )
+    if not settings.is_for_this_machine:
+        click.secho(
+            _("This machine is another one, so these settings are ignored: glmlite tune BUNDLE"),
+            fg="yellow",
+        )
 
 
 def print_graphs(manifest: Manifest) -> None:

@@ -36,19 +36,27 @@ def inspect(bundle: Path, verify: bool, as_json: bool) -> None:
     if verify:
         with show_progress() as progress:
             opened.verify(progress)
+    settings = None
+    if opened.manifest.tuned_settings:
+        from glmlite.tuning.settings import read_settings, to_dict
+
+        settings = read_settings(opened)
     if as_json:
         import json
 
         from glmlite.cli.tables import print_json
 
         manifest = json.loads(opened.manifest.to_json())
-        print_json({"path": str(opened.path), "verified": verify, **manifest})
+        tuned = {"tuned": to_dict(settings)} if settings else {}
+        print_json({"path": str(opened.path), "verified": verify, **manifest, **tuned})
         return
-    from glmlite.cli.bundle_tables import print_graphs, print_model, total_size
+    from glmlite.cli.bundle_tables import print_graphs, print_model, print_tuned, total_size
 
     count = len(opened.manifest.files)
     click.secho(str(opened.path), bold=True)
     print_model(opened.manifest)
+    if settings:
+        print_tuned(settings)
     print_graphs(opened.manifest)
     click.echo()
     if opened.manifest.accuracy:

@@ -205,4 +205,5 @@ def _describe(job: Job, folder: Path, made: _Made, sample: Sample, progress: Pro
         },
         accuracy=report.entry,
         accuracy_report=REPORT,
+        tuned_settings=None,
     )

@@ -61,9 +61,11 @@ def open_engine(
         name, reason = choose_for_onnx()
     if name == "onnx":
         from glmlite.runtime.engines.onnx import open_onnx
+        from glmlite.tuning.settings import apply_settings
 
-        options = options.resolve(name, has_ascend=False)
-        return OpenedEngine(open_onnx(bundle, options), name, reason)
+        options, settings, tuned = apply_settings(bundle, options.resolve(name, has_ascend=False))
+        reason = f"{reason}; {tuned}" if tuned else reason
+        return OpenedEngine(open_onnx(bundle, options, settings), name, reason)
     interpreter = find_toolchain(options.toolchain) if name != "reference" else None
     if name == "auto" and interpreter:
         name, reason = choose_engine(bundle, interpreter)

@@ -1,0 +1,1 @@
+"""Which runtime settings are fastest on this machine: measured, kept in the bundle, applied."""
