@@ -10,9 +10,10 @@ import numpy as np
 
 from glmlite.bundle import Bundle, BundleWeights
 from glmlite.bundle.manifest import GraphEntry, Manifest, ParityEntry, Phase
+from glmlite.errors import ParityError
 from glmlite.exporter.onnx_graph import emit_graph
 from glmlite.exporter.onnx_graph.export import MODEL_FILE, names_of
-from glmlite.exporter.parity import Tolerance, check, compare_graphs, parity_sequences, to_entry
+from glmlite.exporter.parity import compare_graphs, parity_sequences, to_entry
 from glmlite.i18n import _
 from glmlite.model import reference
 from glmlite.model.parameters import OUTPUT, parameter_shapes
@@ -25,9 +26,9 @@ from glmlite.toolchain.quantized import PREFILL
 from glmlite.toolchain.weights import WeightsIndex
 
 PREFILL_FILE = "prefill.onnx"
-# Of the largest logit. The reference rounds activations as the engine does, but a value between two
-# steps may go either way.
-TOLERANCE = 0.05
+# Smallest cosine of a row of logits and the reference's. The reference rounds activations as the
+# engine does, but a value between two steps may go either way, and what follows goes with it.
+LEAST_COSINE = 0.9
 # Tokens of the chunks that are compared, at most.
 _CHUNK = 32
 
@@ -128,20 +129,26 @@ def _compare(
     sequences = parity_sequences(config, fed, source.prefix_length)
     progress.stage(_("Computing the reference"), config.num_layers, _("layers"))
     expected = _reference(bundle, prefix, source, sequences, progress)
-    largest = max(float(np.abs(logits).max()) for logits in expected)
-    tolerance = Tolerance(TOLERANCE * largest, top1=0.9, tie=2 * TOLERANCE * largest)
     label = f"onnx {importlib.metadata.version('onnxruntime')}"
     progress.stage(_("Comparing graphs on {engine}", engine=label), 1, _("graphs"))
     engine = open_onnx(bundle, EngineOptions(device="cpu"))
     try:
-        found = compare_graphs(
-            engine, fed, sequences, expected, source.prefix_length, tolerance.tie
-        )
+        found = compare_graphs(engine, fed, sequences, expected, source.prefix_length, 0.0)[file]
     finally:
         engine.close()
     progress.advance()
-    check(file, label, found[file], tolerance)
-    return to_entry(file, label, found[file], config.num_layers)
+    if not found.cosine >= LEAST_COSINE:
+        raise ParityError(
+            "Parity failed: the logits of {graph} on {engine} are not the reference's: they differ "
+            "by {found:.3g}, their cosine is {cosine:.3f}. Nothing was kept.",
+            hint="Update ONNX Runtime: pip install -U onnxruntime. `glmlite doctor` shows the "
+            "versions.",
+            graph=file,
+            engine=label,
+            found=found.max_abs,
+            cosine=found.cosine,
+        )
+    return to_entry(file, label, found, config.num_layers)
 
 
 def _reference(

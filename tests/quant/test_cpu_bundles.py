@@ -17,7 +17,14 @@ from glmlite.bundle import Bundle
 from glmlite.cli.quantize import quantize
 from glmlite.demo import CHECKPOINT, load_corpus
 from glmlite.demo.data import NOT_LEARNED, row
-from glmlite.errors import AccuracyError, CheckpointError, ConfigError, ExportError, GlmliteError
+from glmlite.errors import (
+    AccuracyError,
+    CheckpointError,
+    ConfigError,
+    ExportError,
+    GlmliteError,
+    ParityError,
+)
 from glmlite.quant.cpu_pipeline import RECIPE
 from tests.cli.conftest import write_bundle
 from tests.quant.demo_answers import Answers, WithOutliers
@@ -274,3 +281,27 @@ def test_labels_of_the_corpus_are_what_is_judged() -> None:
     asked = [(d, q) for d in load_corpus() for q in d.wordings()][::200]
     wanted = [i for d, q in asked for i in row(d.ask(q), few.tokenizer)[1] if i != NOT_LEARNED]
     assert few.right.tolist() == wanted
+
+
+def test_a_graph_over_other_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_text: Path
+) -> None:
+    """What the file holds is not what the graph is told: the halves of every byte exchanged."""
+    from glmlite.quant import packing
+
+    straight = packing.pack
+    monkeypatch.setattr(
+        packing,
+        "pack",
+        lambda values, bits: (
+            (p := straight(values, bits)) << 4 | p >> 4 if bits == 4 else straight(values, bits)
+        ),
+    )
+    backwards = packing.unpack
+    monkeypatch.setattr(
+        packing,
+        "unpack",
+        lambda packed, bits: backwards(packed << 4 | packed >> 4 if bits == 4 else packed, bits),
+    )
+    options = {"text": short_text, "calibration": short_text, "accuracy": False}
+    refused(tmp_path, ParityError, "cosine", **options)
