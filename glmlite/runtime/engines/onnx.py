@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -99,7 +100,6 @@ class OnnxEngine:
         self.version: str = import_onnxruntime().__version__
         self.worker_pid = None
         self._phases, self._load, self._shape = phases, load, shape
-        self._graphs: dict[str, OnnxGraph] = {}
         self._caches: weakref.WeakSet[OnnxCache] = weakref.WeakSet()
         self._is_open = True
         self._spec = EngineSpec(
@@ -111,8 +111,10 @@ class OnnxEngine:
             capacity=shape.cache_length - shape.prefix_length,
             preferred_chunk=preferred_chunk,
         )
-        for phase in ("decode", "prefill"):
-            self._graph(phase)
+        needed = {phases[phase].file: phases[phase] for phase in ("decode", "prefill")}
+        # ONNX Runtime rearranges the weights of a graph on one core.
+        with ThreadPoolExecutor(len(needed)) as pool:
+            self._graphs = dict(zip(needed, pool.map(load, needed.values()), strict=True))
 
     @property
     def spec(self) -> EngineSpec:
