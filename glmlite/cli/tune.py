@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from glmlite.cli.base import command
+from glmlite.cli.huge_pages import use_huge_pages
 from glmlite.cli.options import bundle_argument, json_option
 from glmlite.i18n import _
 
@@ -74,6 +75,7 @@ def tune(
     as_json: bool,
 ) -> None:
     """Measure, print, keep."""
+    use_huge_pages(bundle)
     from glmlite.cli.progress import show_progress
     from glmlite.cli.tables import print_json
     from glmlite.tuning.options import TuneOptions
