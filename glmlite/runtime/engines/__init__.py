@@ -187,6 +187,11 @@ def _open_graphs(
         producer=producer,
     )
     if all(g.phase == "score" for g in graphs.graphs):
-        raise EngineError("The bundle {path} holds no MindIR graph.", path=str(bundle.path))
+        raise EngineError(
+            "The bundle {path} holds no MindIR graph.",
+            hint="Run its ONNX graphs (--engine onnx), or export the checkpoint again with "
+            "--set export.format=mindir.",
+            path=str(bundle.path),
+        )
     check_graphs(bundle.path, manifest, graphs.graphs)
     return graphs.open(name, options, None if interpreter.is_current else interpreter.python)
