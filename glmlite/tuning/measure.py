@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,10 +19,14 @@ class Stopwatch:
     Args:
         engine: stays open.
         prompt_tokens: of the prompt; they and `DECODE_STEPS` fit into a cache.
+        advance: called after every prompt, and after every repeat of the steps.
         seed: of the random ids.
     """
 
-    def __init__(self, engine: Engine, prompt_tokens: int, seed: int = 0) -> None:
+    def __init__(
+        self, engine: Engine, prompt_tokens: int, advance: Callable[[], None], seed: int = 0
+    ) -> None:
+        self._advance = advance
         self._engine, self._cache = engine, engine.new_cache()
         self._prompt = prompt_tokens
         generator = np.random.default_rng(seed)
@@ -45,13 +49,18 @@ class Stopwatch:
     def decode(self, repeats: int) -> Spread:
         """Seconds for a step after the prompt, of `DECODE_STEPS` for each repeat."""
         steps = range(self._prompt, self._prompt + DECODE_STEPS)
-        return Spread.of([self._step(at, 1) for _repeat in range(repeats) for at in steps])
+        seconds = []
+        for _repeat in range(repeats):
+            seconds += [self._step(at, 1) for at in steps]
+            self._advance()
+        return Spread.of(seconds)
 
     def _feed(self, chunk: int) -> float:
         seconds, start = 0.0, 0
         for size, _valid in plan_chunks(self._prompt, (0,), chunk):
             seconds += self._step(start, size)
             start += size
+        self._advance()
         return seconds
 
     def _step(self, start: int, size: int) -> float:

@@ -16,6 +16,8 @@ REPEATS = 3
 CHUNKS = (32, 64, 128, 256, LARGEST_DYNAMIC_CHUNK)
 # Decode steps of each repeat.
 DECODE_STEPS = 16
+# The least number of threads that is tried, as a part of the default.
+_FEWER = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +53,14 @@ class TuneOptions:
             )
 
     def thread_counts(self) -> tuple[int, ...]:
-        """The numbers of threads to try: powers of two, the default, and the most."""
+        """The numbers of threads to try: powers of two, the default, and the most.
+
+        Far fewer than the default have no chance, and a large model takes minutes to show it.
+        """
         most = self.threads_up_to or max(inspect_host().cores, default_threads())
-        powers = [1 << n for n in range(most.bit_length())]
-        return tuple(sorted({n for n in (*powers, default_threads(), most) if n <= most}))
+        usual = min(default_threads(), most)
+        powers = [1 << n for n in range(most.bit_length()) if 1 << n >= usual // _FEWER]
+        return tuple(sorted({*powers, usual, most}))
 
     def prompt_for(self, capacity: int) -> int:
         """Tokens of the prompt in a cache of `capacity` tokens.

@@ -115,26 +115,27 @@ class _Tuner:
         counts, new = self._options.thread_counts(), self._options.new_tokens
         usual = default_threads()
         for threads in counts:
-            self._progress.stage(_("Measuring, threads: {threads}", threads=threads))
+            title = _("Measuring, threads: {threads}", threads=threads)
             with self._open(threads, spinning=True) as engine:
-                self.found += self._measure(engine, threads, True)
+                self.found += self._measure(title, engine, threads, True)
         default = next((m for m in self.found if m.threads == usual), self.found[-1])
         best = choose(default, self.found, new)
         if best.threads > 1:  # a single thread waits for nobody
-            self._progress.stage(_("Measuring without spinning"))
+            title = _("Measuring without spinning")
             with self._open(best.threads, spinning=False) as engine:
-                asleep = self._measure(engine, best.threads, False)
+                asleep = self._measure(title, engine, best.threads, False)
             self.found += asleep
             best = choose(best, asleep, new)
-        self._progress.stage(_("Measuring chunks"))
+        title = _("Measuring chunks")
         with self._open(best.threads, best.spinning) as engine:
-            chunks = self._measure(engine, best.threads, best.spinning, best)
+            chunks = self._measure(title, engine, best.threads, best.spinning, best)
         self.found += [found for found in chunks if found.prefill_chunk != best.prefill_chunk]
         # Measured side by side in one engine, the longest is the untuned one; steps do not count.
         return default, choose(chunks[-1], chunks, new_tokens=0)
 
     @contextlib.contextmanager
     def _open(self, threads: int, spinning: bool) -> Any:
+        self._progress.stage(_("Opening the bundle"))
         options = EngineOptions(threads=threads).resolve("onnx", has_ascend=False)
         engine = open_onnx(self._bundle, options, OnnxSettings(spinning=spinning))
         try:
@@ -143,12 +144,19 @@ class _Tuner:
             engine.close()
 
     def _measure(
-        self, engine: OnnxEngine, threads: int, spinning: bool, chosen: Measurement | None = None
+        self,
+        title: str,
+        engine: OnnxEngine,
+        threads: int,
+        spinning: bool,
+        chosen: Measurement | None = None,
     ) -> list[Measurement]:
         """All chunks with the decode steps of `chosen`, or the longest chunk and decode steps."""
         prompt, repeats = self._options.prompt_for(engine.spec.capacity), self._options.repeats
         chunks = chunks_for(prompt) if chosen else chunks_for(prompt)[-1:]
-        watch = Stopwatch(engine, prompt)
+        runs = 1 + repeats * (len(chunks) if chosen else 2)
+        self._progress.stage(title, runs, _("runs"))
+        watch = Stopwatch(engine, prompt, self._progress.advance)
         watch.warm_up(chunks[-1])
         prefill = watch.prefill(chunks, repeats)
         decode = chosen.decode if chosen else watch.decode(repeats)

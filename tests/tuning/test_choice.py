@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from glmlite.bench.report import Spread
 from glmlite.errors import ConfigError
 from glmlite.runtime.host import inspect_host
 from glmlite.runtime.threads import default_threads
+from glmlite.tuning import options
 from glmlite.tuning.choice import Measurement, choose
 from glmlite.tuning.options import DECODE_STEPS, TuneOptions, chunks_for
 
@@ -33,9 +36,16 @@ def test_threads_that_are_tried(monkeypatch):
     cores = inspect_host().cores
     assert TuneOptions(threads_up_to=1).thread_counts() == (1,)
     counts = TuneOptions().thread_counts()
-    assert counts[0] == 1
+    assert counts[0] <= max(1, default_threads() // 4)
     assert counts[-1] == max(cores, default_threads())
     assert default_threads() in counts
+    with monkeypatch.context() as patch:
+        patch.setattr(options, "default_threads", lambda: 48)
+        patch.setattr(
+            options, "inspect_host", lambda: dataclasses.replace(inspect_host(), cores=96)
+        )
+        assert TuneOptions().thread_counts() == (8, 16, 32, 48, 64, 96)
+        assert TuneOptions(threads_up_to=2).thread_counts() == (1, 2)
     with pytest.raises(ConfigError, match="logical processors"):
         TuneOptions(threads_up_to=cores + 1)
 
