@@ -68,6 +68,11 @@ def test_a_snapshot_does_not_change():
         (['"""\n', "never ended\n"], ["never ended"]),
         (['say """ is a quote\n'], ['say """ is a quote']),
         (['"""""\n', 'x"""\n'], ['""\nx']),
+        (["\ufeffa\r\n", "b\r\n"], ["a", "b"]),
+        (
+            ["[Round 1]\r\n", "\r\n", "问：a\r\n", "\r\n", "答：\r\n"],
+            ["[Round 1]\n\n问：a\n\n答："],
+        ),
     ],
 )
 def test_turns_and_blocks(lines, turns):

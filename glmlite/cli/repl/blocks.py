@@ -29,10 +29,15 @@ def unquote(text: str) -> str:
 
 
 def split_turns(lines: Iterable[str]) -> Iterator[str]:
-    """Turns of a text that comes line by line; a block that nobody ends goes to the last line."""
+    """Turns of a text that comes line by line; a block that nobody ends goes to the last line.
+
+    Files from Windows may begin with a byte order mark and end lines with two characters; neither
+    belongs to a question.
+    """
     turn = ""
-    for line in lines:
-        turn += line
+    for i, line in enumerate(lines):
+        plain = line.removeprefix("\ufeff") if i == 0 else line
+        turn += f"{plain[:-2]}\n" if plain.endswith("\r\n") else plain
         if not is_open(turn):
             yield turn
             turn = ""
