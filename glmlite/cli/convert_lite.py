@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glmlite.cli.base import command
-from glmlite.cli.options import bundle_argument, json_option, toolchain_option
+from glmlite.cli.options import FiniteRange, bundle_argument, json_option, toolchain_option
 from glmlite.i18n import _
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str) -> tu
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=3600,
     show_default=True,
     metavar="SECONDS",

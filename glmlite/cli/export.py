@@ -42,7 +42,13 @@ from glmlite.i18n import _
     ),
 )
 @click.option("--checkpoint", metavar="PATH", help=_("Replaces model.checkpoint of the recipe."))
-@click.option("--adapter", metavar="PATH", help=_("Replaces model.adapter of the recipe."))
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    metavar="PATH",
+    help=_("Replaces model.adapter of the recipe; may be given several times."),
+)
 @click.option("--output", metavar="DIR", help=_("Replaces export.output of the recipe."))
 @click.option(
     "--set",
@@ -57,7 +63,7 @@ from glmlite.i18n import _
 def export(
     config: str,
     checkpoint: str | None,
-    adapter: str | None,
+    adapters: tuple[str, ...],
     output: str | None,
     assignments: tuple[str, ...],
     force: bool,
@@ -72,7 +78,12 @@ def export(
     from glmlite.exporter.pipeline import run_export
 
     overrides = parse_overrides(assignments)
-    named = {"model.checkpoint": checkpoint, "model.adapter": adapter, "export.output": output}
+    several = [{"path": path} for path in adapters] if len(adapters) > 1 else None
+    named = {
+        "model.checkpoint": checkpoint,
+        "model.adapter": several or next(iter(adapters), None),
+        "export.output": output,
+    }
     overrides.update({key: value for key, value in named.items() if value is not None})
     recipe = load_config(config, overrides)
     for remark in recipe.remarks:

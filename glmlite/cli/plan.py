@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from glmlite.cli.base import command
-from glmlite.cli.options import json_option
+from glmlite.cli.options import FiniteRange, json_option
 from glmlite.i18n import _
 
 if TYPE_CHECKING:
@@ -79,19 +79,19 @@ _WEIGHTS = ("float32", "float16", "int8", "int4")
 @click.option("--compare", is_flag=True, help=_("Compare all kinds of weights."))
 @click.option(
     "--memory",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="GB",
     help=_("The device's memory, where it is another than known."),
 )
 @click.option(
     "--bandwidth",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="GB/S",
     help=_("Its memory's bandwidth."),
 )
 @click.option(
     "--compute",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="TFLOP/S",
     help=_("Its arithmetic: float16 on Ascend, float32 on a CPU."),
 )

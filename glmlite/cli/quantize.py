@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from glmlite.cli.base import command
-from glmlite.cli.options import json_option, toolchain_option
+from glmlite.cli.options import FiniteRange, json_option, toolchain_option
 from glmlite.i18n import _
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ _CPU_OPTIONS = ("calibration", "config", "settings")
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=3600,
     show_default=True,
     metavar="SECONDS",
@@ -127,7 +127,7 @@ _CPU_OPTIONS = ("calibration", "config", "settings")
 )
 @click.option(
     "--max-ppl-increase",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     metavar="PERCENT",
     help=_("Write nothing if the perplexity rises by more."),
 )

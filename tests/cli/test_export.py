@@ -43,6 +43,8 @@ def test_export_then_chat(glmlite_command, output, hello):
         (["--config", "demo", "--set", "nonsense"], "must read key=value"),
         (["--config", "demo", "--checkpoint", "/nowhere"], "/nowhere"),
         (["--config", "demo", "--toolchain", "/bin/true"], "/bin/true"),
+        (["--config", "demo", "--adapter", "/nowhere"], "There is no adapter at /nowhere"),
+        (["--config", "demo", "--adapter", "/one", "--adapter", "/two"], "no adapter at /one"),
     ],
 )
 def test_wrong_arguments_leave_nothing(glmlite_command, tmp_path, arguments, problem):

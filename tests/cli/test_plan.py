@@ -38,6 +38,15 @@ def test_what_does_not_fit_says_what_would(glmlite_command):
     assert "int4 weights (onnx): 3." in result.stdout
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_what_is_no_number(glmlite_command, value):
+    result = glmlite_command(
+        "plan", "--config", "glm2_6b", "--device", "910b", "--bandwidth", value
+    )
+    assert result.returncode == 2
+    assert f"{value} is no finite number" in result.stderr
+
+
 def test_json_is_in_bytes_and_seconds(glmlite_command):
     result = glmlite_command(
         "plan", "--config", "glm3_6b", "--device", "310p", "--weights", "int8", "--json"

@@ -61,6 +61,12 @@ def open_adapter(entry: AdapterEntry) -> OpenAdapter:
         ConfigError: adapter_config.json asks for what glmlite cannot merge.
     """
     path = Path(entry.path).expanduser()
+    if not path.exists():
+        raise CheckpointError(
+            "There is no adapter at {path}.",
+            hint="Name the folder of a PEFT adapter, or a file with its weights: --adapter PATH",
+            path=ascii(str(path)) if "\0" in str(path) else path,
+        )
     folder = path.resolve() if path.is_dir() else path.parent.resolve()
     config = inside(folder, FILE) if folder.is_dir() else None
     weights = path
