@@ -29,6 +29,7 @@ from glmlite.quant.sample import Sample
 from glmlite.quant.sharing import share_weights
 from glmlite.quant.weights import Integer, QuantizedSource, stored_bytes, write_quantized
 from glmlite.runtime.engines.interpreter import find_toolchain
+from glmlite.runtime.engines.versions import reads_mindir
 from glmlite.toolchain.weights import WeightsIndex
 
 
@@ -146,16 +147,34 @@ def _lite_cpu(job: Job, folder: Path, progress: Progress, log: Log) -> _Made:
     """Lite's own graphs for the CPU; run once, since they are new to everybody."""
     options = job.options
     converter = find_converter(job.recipe, options.converter, options.toolchain)
+    interpreter = find_toolchain(options.toolchain)
+    if converter.root is None:
+        _check_readable(job.bundle, interpreter.lite or "")
     graphs = convert_graphs(
         job.bundle, job.recipe, converter, job.names, folder, options.timeout, progress, log
     )
     source = job.bundle.weights()
     index = share_weights(folder, [g.file for g in graphs], job.bundle.manifest.model, source)
-    interpreter = find_toolchain(options.toolchain)
     engines = [("lite", interpreter.lite)] if interpreter.lite else []
     parity = compare(job.bundle, folder, graphs, engines, interpreter, progress, refuse=False)
     producer = {"converter": converter.version}
     return _Made(graphs, index, "lite_dynamic_int8", producer, parity)
+
+
+def _check_readable(bundle: Bundle, version: str) -> None:
+    """Say it before Lite's converter does, whose log does not say what to do."""
+    manifest = bundle.manifest
+    producer = manifest.producer.get("mindspore", "")
+    if not reads_mindir("lite", version, producer, manifest.weights.dtype):
+        raise ExportError(
+            "MindSpore {producer} exported the graphs of {path}; MindSpore Lite {version} cannot "
+            "read them.",
+            hint="Export again with a MindSpore no newer than this Lite: "
+            "glmlite export … --toolchain .toolchain/bin/python",
+            producer=producer,
+            path=str(bundle.path),
+            version=version,
+        )
 
 
 def _portable(job: Job, folder: Path, progress: Progress) -> _Made:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from glmlite.bundle import Bundle
-from glmlite.errors import ConfigError
+from glmlite.errors import ConfigError, ExportError
 from glmlite.model.parameters import EMBEDDING, FINAL_NORM
 from glmlite.quant.job import Job, QuantizeOptions
 from glmlite.quant.pipeline import run_quantize
@@ -97,6 +99,19 @@ def test_only_lite_is_chosen_for_it(made: Path) -> None:
     bundle = Bundle.open(made)
     assert choose_engine(bundle, machine(mindspore_lite="2.0.0"))[0] == "lite"
     assert choose_engine(bundle, machine(mindspore="2.0.0"))[0] == "reference"
+
+
+def test_graphs_that_are_too_new_for_this_lite(
+    source: Path, toolchain: str, tmp_path: Path
+) -> None:
+    newer = shutil.copytree(source, tmp_path / "newer")
+    manifest = json.loads((newer / "manifest.json").read_text(encoding="utf-8"))
+    manifest["producer"]["mindspore"] = "2.10.0"
+    (newer / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    job = Job.open(newer, "lite_cpu_int8", QuantizeOptions(toolchain=toolchain))
+    with pytest.raises(ExportError, match=r"MindSpore 2\.10\.0 exported .* Lite 2\.0\.0 cannot"):
+        run_quantize(job, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_half_precision_is_refused(tmp_path: Path) -> None:
