@@ -64,8 +64,8 @@ def run_logged(
                 log(line.rstrip())
 
     reader = threading.Thread(target=read, daemon=True)
-    reader.start()
     try:
+        reader.start()  # in here: a Ctrl-C may come while the thread starts
         code = process.wait(timeout)
     except subprocess.TimeoutExpired as error:
         raise ExportError(
@@ -77,8 +77,9 @@ def run_logged(
         ) from error
     finally:
         _end(process)
-        # A grandchild that left the group may hold the pipe; nobody waits for that.
-        reader.join(_DRAIN_SECONDS)
+        if reader.ident is not None:
+            # A grandchild that left the group may hold the pipe; nobody waits for that.
+            reader.join(_DRAIN_SECONDS)
     return code, "\n".join(tail)
 
 

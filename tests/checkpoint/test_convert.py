@@ -81,7 +81,7 @@ def test_round_trips_are_exact(tmp_path: Path, name: str) -> None:
 def test_from_every_format(tmp_path: Path, writer: str) -> None:
     model = MODELS["fp16_shards"]
     (tmp_path / "in").mkdir()
-    report = convert(WRITERS[writer](tmp_path / "in", model), tmp_path / "out")
+    report = convert(WRITERS[writer](tmp_path / "in", drawing.tensors(model)), tmp_path / "out")
     assert {n: raw for n, (_type, raw) in bits_of(tmp_path / "out").items()} == {
         name: tensor.tobytes() for name, tensor in drawing.tensors(model).items()
     }
