@@ -6,6 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
+# Two test processes share the cores; threads that wait for each other cost more than they give.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 
 from glmlite.i18n import language

@@ -9,8 +9,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from .rotary import pair_rotation
 from .quantized import SCALE, ZERO_POINT
+from .rotary import pair_rotation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
