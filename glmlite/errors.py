@@ -57,6 +57,10 @@ class ExportError(GlmliteError):
     """An export did not finish; nothing was left behind."""
 
 
+class NoConverterError(ExportError):
+    """No converter of MindSpore Lite was named, and none is here."""
+
+
 class ParityError(ExportError):
     """An exported graph computes something else than the reference."""
 

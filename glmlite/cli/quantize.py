@@ -219,13 +219,28 @@ def quantize(
         )
     job = Job.open(source, recipes[0], chosen)
     if print_command:
-        for graph, planned in job.commands((output or Path("OUTPUT")).absolute()):
-            click.echo(f"# {graph.file}\n{planned}\n")
+        _print_commands(job, (output or Path("OUTPUT")).absolute())
     elif accuracy_only:
         _measure(job, as_json)
     else:
         assert output is not None  # noqa: S101 - asked for above
         _run(job, output, as_json)
+
+
+def _print_commands(job: Job, output: Path) -> None:
+    from glmlite.cli.repl.answer import say
+    from glmlite.errors import NoConverterError
+    from glmlite.quant.converter import PACKAGE, expected_converter
+
+    try:
+        planned = job.commands(output)
+    except NoConverterError as error:
+        say(str(error))
+        said = _("The commands are those of a package in {folder}.", folder=PACKAGE)
+        say(said)
+        planned = job.commands(output, expected_converter())
+    for graph, command_line in planned:
+        click.echo(f"# {graph.file}\n{command_line}\n")
 
 
 def _measure(job: Job, as_json: bool) -> None:

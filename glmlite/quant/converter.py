@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import glmlite.toolchain
-from glmlite.errors import ExportError
+from glmlite.errors import ExportError, NoConverterError
 from glmlite.quant.recipe import QuantRecipe
 from glmlite.runtime.engines.interpreter import (
     Interpreter,
@@ -32,6 +32,7 @@ LIBRARIES = (
 )
 # Where people keep the package's root, as MindFormers' pages and Lite's own documents name it.
 ROOT_VARIABLES = ("PACKAGE_ROOT", "PACKAGE_ROOT_PATH", "LITE_HOME")
+PACKAGE = "mindspore-lite-VERSION-linux-ARCH"
 _SCRIPT = Path(glmlite.toolchain.__file__).parent / "convert.py"
 _SAVE_TYPE_SEARCHED_IN = (TOOL, Path("tools/converter/lib/libmindspore_converter.so"))
 
@@ -92,7 +93,8 @@ class Command:
         """The same for a shell."""
         lines = []
         if self.config_path is not None:
-            lines = [f"cat > {shlex.quote(str(self.config_path))} <<'EOF'\n{self.config_text}EOF"]
+            lines = [f"mkdir -p {shlex.quote(str(self.config_path.parent))}"]
+            lines += [f"cat > {shlex.quote(str(self.config_path))} <<'EOF'\n{self.config_text}EOF"]
         settings = [f"{k}={shlex.quote(v)}" for k, v in self.variables.items()]
         lines.append(" \\\n    ".join([*settings, *map(shlex.quote, self.argv)]))
         return "\n".join(lines)
@@ -122,7 +124,7 @@ def find_converter(
     if converter := python_converter(interpreter):
         return converter
     if recipe.kind == "ascend":
-        raise ExportError(
+        raise NoConverterError(
             "Recipe {recipe} needs the converter of MindSpore Lite 2.1 or newer for Ascend, and "
             "there is none: no --converter, no PACKAGE_ROOT or LITE_HOME, no mindspore_lite in "
             "{python}.",
@@ -140,6 +142,12 @@ def find_converter(
         recipe=recipe.name,
         python=interpreter.python,
     )
+
+
+def expected_converter() -> Converter:
+    """The converter of a package that is still to be unpacked, for showing its commands."""
+    root = Path(PACKAGE)
+    return Converter((str(root / TOOL),), root, root.name, save_type=False)
 
 
 def python_converter(interpreter: Interpreter) -> Converter | None:

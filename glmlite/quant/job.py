@@ -11,7 +11,7 @@ from glmlite.bundle import Bundle
 from glmlite.bundle.manifest import GraphEntry, Manifest
 from glmlite.errors import ConfigError
 from glmlite.quant.conversion import commands
-from glmlite.quant.converter import Command, find_converter
+from glmlite.quant.converter import Command, Converter, find_converter
 from glmlite.quant.recipe import QuantRecipe, load_recipe
 from glmlite.quant.sample import MAX_TOKENS, Sample, make_sample
 from glmlite.quant.weights import Integer
@@ -127,8 +127,11 @@ class Job:
         """The text that accuracy is measured on."""
         return make_sample(self.bundle, self.options.text, self.options.tokens)
 
-    def commands(self, output: Path) -> list[tuple[GraphEntry, Command]]:
-        """What would be run, graph by graph."""
+    def commands(
+        self, output: Path, converter: Converter | None = None
+    ) -> list[tuple[GraphEntry, Command]]:
+        """What would be run, graph by graph, by a converter or by the one that is found."""
         options = self.options
-        converter = find_converter(self.recipe, options.converter, options.toolchain)
+        if converter is None:
+            converter = find_converter(self.recipe, options.converter, options.toolchain)
         return commands(self.bundle, self.recipe, converter, self.names, output)

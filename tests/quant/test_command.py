@@ -32,6 +32,14 @@ def test_print_command_runs_nothing(tiny: Path, package, small_recipe, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_print_command_needs_no_converter(tiny: Path, small_recipe) -> None:
+    text = run(tiny, "--recipe", small_recipe(), "--print-command")
+    assert "Download mindspore-lite-VERSION-linux-ARCH.tar.gz" in text
+    tool = "    mindspore-lite-VERSION-linux-ARCH/tools/converter/converter/converter_lite "
+    assert text.count(tool) == 2
+    assert text.count("[weight_quant_param]") == 2
+
+
 def test_accuracy_only_needs_no_converter_and_writes_nothing(
     tiny: Path, small_recipe, tmp_path: Path
 ) -> None:
