@@ -212,9 +212,7 @@ def test_a_bar() -> None:
     worst = (TensorAccuracy("transformer.output_layer.weight", 0.1, 0.2),)
     entry = AccuracyEntry("my.txt", 99, 9, 10.0, 10.2, 0.1, 0.2, 0.9, tensors=worst)
     check_bar(entry, 2.1)
-    with pytest.raises(
-        AccuracyError, match=r"my\.txt rises from 10 to 10\.2, by 2 %; 1\.5 %"
-    ) as e:
+    with pytest.raises(AccuracyError, match=r"my\.txt rises from 10 to 10\.2, by 2 %; 1\.5 %") as e:
         check_bar(entry, 1.5)
     assert "transformer.output_layer.weight" in str(e.value)
     check_bar(dataclasses.replace(entry, perplexity=9.0), 0)
