@@ -20,6 +20,10 @@ from glmlite.runtime.engines.base import Float32Array, Int32Array
 class Backend(Protocol):
     """Makes graphs of one format."""
 
+    @property
+    def maps_weights(self) -> bool:
+        """Whether its engines read no more of a weights file than their graphs need."""
+
     def export(self, folder: Path, plan: ExportPlan, progress: Progress) -> tuple[GraphEntry, ...]:
         """Write the plan's graphs into `folder`, which holds weights and prefix already."""
 

@@ -48,6 +48,11 @@ class OnnxBackend:
             versions["onnxruntime"] = str(_import_onnxruntime().__version__)
         return cls(versions)
 
+    @property
+    def maps_weights(self) -> bool:
+        """See `Backend.maps_weights`."""
+        return True
+
     def export(self, folder: Path, plan: ExportPlan, progress: Progress) -> tuple[GraphEntry, ...]:
         """See `Backend.export`."""
         return export_onnx(folder, plan, progress)

@@ -84,7 +84,7 @@ def run_export(
     backend = choose_backend(config.export, toolchain)
     try:
         with staging(output, overwrite) as folder:
-            _check_space(folder, plan)
+            _check_space(folder, plan, backend)
             manifest = _fill(folder, plan, backend, progress)
             publish(folder, manifest.to_json(), output)
     except OSError as error:
@@ -99,9 +99,11 @@ def run_export(
     return ExportReport(output, manifest, time.monotonic() - started)
 
 
-def _check_space(folder: Path, plan: ExportPlan) -> None:
-    """The weights are written once; beside them graphs are small."""
+def _check_space(folder: Path, plan: ExportPlan, backend: Backend) -> None:
+    """The weights are written once, and those of some layers again where the proof needs that."""
     needed = weights_bytes(plan.model, plan.dtype)
+    if 0 < plan.parity_layers < plan.model.num_layers and not backend.maps_weights:
+        needed += weights_bytes(plan.first_layers(plan.parity_layers).model, plan.dtype)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ExportError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ def prove(
     """Compare every graph in `folder` with the reference, as the plan's `parity` says.
 
     With fewer layers than the model has, graphs of the first layers are exported for the purpose
-    and dropped again: the same network source, the same weights file and sizes.
+    and dropped again: the same network source, weights and sizes.
 
     Raises:
         ParityError: a graph differs by more than the dtype's tolerance.
@@ -39,17 +40,22 @@ def prove(
         try:
             part = plan.first_layers(plan.parity_layers)
             progress.stage(_("Exporting {count} layers for parity", count=plan.parity_layers))
-            try:
-                link_weights(folder / WEIGHTS, scratch / WEIGHTS, part.model)
-            except OSError:  # a file system without hard links
-                source, dtype = plan.checkpoint, plan.dtype
-                write_weights(source, part.model, dtype, scratch / WEIGHTS, NoProgress())
+            _give_weights(folder / WEIGHTS, scratch / WEIGHTS, part, backend)
             write_prefix(part.prefix, scratch)
             part_graphs = backend.export(scratch, part, progress)
             return _prove_all(scratch, part, part_graphs, backend, progress)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return _prove_all(folder, plan, graphs, backend, progress)
+
+
+def _give_weights(whole: Path, folder: Path, part: ExportPlan, backend: Backend) -> None:
+    """The weights of a part of the model: in the bundle's own file, if that may be, or copied."""
+    if backend.maps_weights:
+        with contextlib.suppress(OSError):  # a file system without hard links
+            link_weights(whole, folder, part.model)
+            return
+    write_weights(part.checkpoint, part.model, part.dtype, folder, NoProgress())
 
 
 def _prove_all(
