@@ -50,6 +50,11 @@ class BundleWeights:
         """How a parameter is stored (`glmlite.toolchain.quantized`); None for a plain one."""
         return self._index.quantized.get(self._find(name))
 
+    def dtype(self, name: str) -> str:
+        """The type of a parameter's values on disk, e.g. "float16"; of a quantized one "packed"."""
+        found = self._find(name)
+        return "packed" if found in self._index.quantized else str(self._arrays[found].dtype)
+
     def read(self, name: str) -> NDArray[Any]:
         """One parameter, float32 or float16, in memory of its own; a quantized one dequantized.
 

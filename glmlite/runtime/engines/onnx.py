@@ -19,6 +19,7 @@ from glmlite.runtime.engines.checks import check_step, closed
 from glmlite.runtime.engines.interrupts import interrupt_deferred
 from glmlite.runtime.engines.onnx_cache import CacheShape, OnnxCache
 from glmlite.runtime.engines.onnx_graph import OnnxGraph, has_fused_attention, writes_in_place
+from glmlite.runtime.engines.onnx_memory import check_memory
 from glmlite.runtime.engines.onnx_rows import MAX_SCORES, Part, Rows, split_rows
 from glmlite.runtime.engines.onnx_session import OnnxSettings, import_onnxruntime, open_session
 from glmlite.runtime.engines.options import EngineOptions
@@ -37,7 +38,8 @@ def open_onnx(
         settings: what was tuned; None: ONNX Runtime's and our own defaults.
 
     Raises:
-        EngineError: ONNX Runtime is missing or too old, or refuses a graph.
+        EngineError: ONNX Runtime is missing or too old, or refuses a graph, or the weights do not
+            fit into memory (`onnx_memory`).
         BundleError: a graph is not what the manifest says, or reads what is not the bundle's.
     """
     manifest, settings = bundle.manifest, settings or OnnxSettings()
@@ -55,6 +57,7 @@ def open_onnx(
     if len(kinds) > 1:
         raise EngineError("The graphs of {path} share no cache.", path=str(bundle.path))
     growing = not all(has_fused_attention(file) for file in files.values())
+    check_memory(bundle)
     shape = CacheShape(
         batch_size=entries[0].batch_size,
         num_layers=manifest.model.num_layers,
