@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from glmlite.i18n import language
 from tests.engines.bundles import Bundles
 
 ROOT = Path(__file__).parent.parent
+
+# A shell starts its background jobs with Ctrl-C ignored, and programs under test inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests say themselves which interpreter they mean, and read messages in English.
 if "GLMLITE_TOOLCHAIN" in os.environ:  # kept under a name of its own for the test processes
