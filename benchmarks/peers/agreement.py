@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.peers.runners import RUNNERS, run_peer
 from benchmarks.peers.write_models import paths, write_model
 from glmlite.bench.random_weights import RandomWeights
 from glmlite.model.config import ModelConfig
 from glmlite.model.reference import forward
 
-HERE = Path(__file__).parent
-RUNNERS = {"chatglm.cpp": "run_chatglm.py", "llama.cpp": "run_llama.py"}
 KINDS = ("f32", "q8_0", "q4_0")
 CONFIG = ModelConfig(
     num_layers=3,
@@ -77,15 +75,11 @@ def check_agreement(
         folder = Path(name)
         write_model(folder, "tiny", CONFIG, source, kinds)
         for kind in kinds:
-            for (peer, script), path in zip(
-                RUNNERS.items(), paths(folder, "tiny", kind), strict=True
-            ):
-                command = [python, HERE / script, path, "--ids", json.dumps(ids)]
-                command += ["--new-tokens", NEW, "--cache", 128, "--threads", threads]
-                ran = subprocess.run(
-                    list(map(str, command)), capture_output=True, text=True, check=True
-                )
-                given = json.loads(ran.stdout.splitlines()[-1])["ids"]
+            for peer, path in zip(RUNNERS, paths(folder, "tiny", kind), strict=True):
+                arguments = [path, "--ids", json.dumps(ids), "--new-tokens", NEW]
+                arguments += ["--cache", 128, "--threads", threads]
+                printed = run_peer(python, peer, arguments, quiet=True)
+                given = json.loads(printed.splitlines()[-1])["ids"]
                 same = [a == b for a, b in zip(given, expected, strict=True)]
                 equal = ([*same, False]).index(False)
                 found.append(Agreement(peer, kind, equal, _error(path, logits[0])))

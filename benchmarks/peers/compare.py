@@ -15,10 +15,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import platform
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -26,7 +24,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.peers.agreement import RUNNERS, Agreement, check_agreement
+from benchmarks.peers.agreement import Agreement, check_agreement
+from benchmarks.peers.runners import ROOT, RUNNERS, run, run_peer
 from benchmarks.peers.table import Row, print_markdown
 from benchmarks.peers.write_models import paths, write_model
 from glmlite.bench.bandwidth import measure_bandwidth
@@ -35,8 +34,6 @@ from glmlite.bench.random_weights import RandomWeights
 from glmlite.cli.progress import show_progress
 from glmlite.runtime.host import inspect_host
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 # Kind of the peers' weights -> (bits, glmlite's recipes to put beside it).
 KINDS = {
     "q8_0": ("int8", ("cpu_int8", "cpu_w8a8")),
@@ -50,32 +47,18 @@ def say(text: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
-def run_json(command: list[Any]) -> dict[str, Any]:
-    """Run a command that prints a JSON object last.
-
-    Raises:
-        subprocess.CalledProcessError: it failed; its stderr has been shown.
-    """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GLMLITE_LANG": "en"}
-    ran = subprocess.run(
-        list(map(str, command)), stdout=subprocess.PIPE, text=True, env=environment, check=True
-    )
-    text = ran.stdout
-    return dict(json.loads(text if text.startswith("{\n") else text.splitlines()[-1]))
+def last_object(printed: str) -> dict[str, Any]:
+    """The JSON object that a command printed last."""
+    return dict(json.loads(printed if printed.startswith("{\n") else printed.splitlines()[-1]))
 
 
-def run_peer(python: Path, peer: str, path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure a peer; llama.cpp again without its repacked layouts where they crash."""
-    command = [python, HERE / RUNNERS[peer], path, "--threads", arguments.threads]
-    command += ["--prompt-tokens", arguments.prompt_tokens, "--contexts", CONTEXT]
-    command += ["--repeats", arguments.repeats]
-    try:
-        return run_json(command)
-    except subprocess.CalledProcessError as error:
-        if peer != "llama.cpp" or error.returncode >= 0:
-            raise
-        say(f"{peer} died of signal {-error.returncode}: again without repacking")
-        return run_json([*command, "--no-extra-buffers"])
+def measure_peer(
+    python: Path, peer: str, path: Path, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure a peer on a model."""
+    options = ["--threads", arguments.threads, "--prompt-tokens", arguments.prompt_tokens]
+    options += ["--contexts", CONTEXT, "--repeats", arguments.repeats]
+    return last_object(run_peer(python, peer, [path, *options]))
 
 
 def run_glmlite(bundle: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -84,7 +67,7 @@ def run_glmlite(bundle: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     command += ["--threads", arguments.threads, "--prompt-tokens", arguments.prompt_tokens]
     command += ["--new-tokens", 32, "--repeats", arguments.repeats]
     command += ["--contexts", arguments.contexts, "--no-bandwidth"]
-    return run_json(command)
+    return last_object(run(command))
 
 
 def make_bundle(recipe: str, arguments: argparse.Namespace) -> Path:
@@ -150,7 +133,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         files = paths(Path(arguments.models), arguments.preset, kind)
         for peer, path in zip(RUNNERS, files, strict=True):
             before(f"{peer} {kind}")
-            found = run_peer(python, peer, path, arguments)
+            found = measure_peer(python, peer, path, arguments)
             raw.append(found)
             rows.append(peer_row(found, bits, path))
         for recipe in candidates:

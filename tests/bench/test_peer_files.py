@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.peers.agreement import HERE, NEW, check_agreement
+from benchmarks.peers.agreement import NEW, check_agreement
 from benchmarks.peers.blocks import (
     dequantize_q4_0,
     dequantize_q8_0,
     quantize_q4_0,
     quantize_q8_0,
 )
+from benchmarks.peers.runners import ROOT
 from benchmarks.peers.write_models import TOKENIZER, paths, write_model
 from glmlite.bench.random_weights import RandomWeights
 from glmlite.model.config import ModelConfig, RopeConfig
@@ -35,7 +36,7 @@ CONFIG = ModelConfig(
 KINDS = ("f32", "f16", "q8_0", "q4_0")
 # Of the largest value of a block: half a step, and the rounding of its scale to float16.
 ERRORS = {"f32": 0, "f16": 2**-11, "q8_0": 0.5 / 127 + 2**-11, "q4_0": 1 / 8 + 2**-11}
-VENV = HERE.parents[1] / "build" / "peers" / "venv"
+VENV = ROOT / "build" / "peers" / "venv"
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ from glmlite.errors import EngineError
 from glmlite.runtime.engines.lite_config.build import load_configs
 
 DEVICES = ("auto", "cpu", "ascend")
+# More of them only wait for each other, and a great many do nothing else.
+THREADS_PER_PROCESSOR = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +42,8 @@ class EngineOptions:
             raise EngineError(
                 "device is {found!r}; it must be auto, cpu or ascend.", found=self.device
             )
-        if self.threads is not None and self.threads < 1:
-            raise EngineError("threads is {found}; it must be at least 1.", found=self.threads)
+        if self.threads is not None:
+            _check_threads(self.threads)
         if self.engine_config:
             load_configs(self.engine_config)
 
@@ -76,3 +78,18 @@ class EngineOptions:
         data = dataclasses.asdict(self)
         del data["toolchain"], data["engine_config"]
         return data
+
+
+def _check_threads(threads: int) -> None:
+    """Refuse what no machine, or not this one, can run."""
+    if threads < 1:
+        raise EngineError("threads is {found}; it must be at least 1.", found=threads)
+    most = THREADS_PER_PROCESSOR * (os.cpu_count() or 1)
+    if threads > most:
+        raise EngineError(
+            "threads is {found}; on {cores} processors it may be at most {most}.",
+            hint="Leave it out, or give the number of physical cores.",
+            found=threads,
+            cores=os.cpu_count() or 1,
+            most=most,
+        )
