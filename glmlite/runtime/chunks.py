@@ -7,7 +7,7 @@ from collections.abc import Sequence
 # A call costs about as much as this many rows: below that, reading the weights dominates.
 CALL_COST_ROWS = 32
 # Longest piece for an engine without static shapes, unless told; bounds its activations.
-LARGEST_DYNAMIC_CHUNK = 512
+LARGEST_DYNAMIC_CHUNK = 256
 
 
 def plan_chunks(

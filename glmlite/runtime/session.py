@@ -84,6 +84,11 @@ class Session:
         return self.capacity if sizes[0] == 0 else max(sizes)
 
     @property
+    def score_tolerance(self) -> float:
+        """See `EngineSpec.score_tolerance`."""
+        return self._spec.score_tolerance
+
+    @property
     def room(self) -> int:
         """How many more tokens fit."""
         return self._spec.capacity - self._length

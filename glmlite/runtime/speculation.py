@@ -7,6 +7,12 @@ each of these places in turn, as it would have been without a draft; as long as 
 draft says, the next logits are there already. So every token is sampled from the model's own
 distribution, by the same random numbers: nothing but the speed depends on the drafts.
 
+That holds as far as a step of several rows computes what several steps compute. Kernels may add in
+another order where there are more rows; float32 hardly shows it, but rounding activations to
+integers turns a last bit into a whole step, and now and then into another token. So "auto" drafts
+only what was seen to be exact: the first drafts of each length are computed both ways, and the
+answer goes on with the plain one. Whoever gives a number takes the difference.
+
 Sources: Leviathan et al. 2022, arXiv:2211.17192 (verifying drafts in one step); Saxena 2023, prompt
 lookup decoding (drafts from n-grams of the prompt).
 """
@@ -33,6 +39,8 @@ _PRIOR_WEIGHT = 8.0
 # What a further row costs before it was measured, as a share of a step.
 _PRIOR_ROW_COST = 0.15
 _MEMORY = 0.9
+# Lengths of drafts that "auto" chooses among: each has to be seen to be exact first.
+AUTO_LENGTHS = (1, 3, 7, 15)
 
 
 def check_speculate(value: object) -> Speculate:
@@ -87,6 +95,8 @@ class DraftPolicy:
         row_seconds: what each further row adds.
         tries, accepted: drafted tokens that were reached, and those of them that held, by the size
             of the n-gram that was found; old ones count less and less.
+        equal_rows: how many rows of steps of so many rows were what plain steps computed.
+        is_exact: no row was seen that was something else.
     """
 
     step_seconds: float = 0.0
@@ -95,10 +105,21 @@ class DraftPolicy:
         default_factory=lambda: dict.fromkeys(_PRIOR_ACCEPTED, _PRIOR_WEIGHT)
     )
     accepted: dict[int, float] = dataclasses.field(default_factory=lambda: dict(_PRIOR_ACCEPTED))
+    equal_rows: dict[int, int] = dataclasses.field(default_factory=dict)
+    is_exact: bool = True
+
+    def is_proven(self, rows: int) -> bool:
+        """Whether steps of `rows` rows were seen to compute what plain steps do, in each row."""
+        return self.is_exact and self.equal_rows.get(rows, 0) >= rows
+
+    def note_row(self, rows: int, equal: bool) -> None:
+        """Take note of a row of a step of `rows` rows that was computed alone as well."""
+        self.is_exact &= equal
+        self.equal_rows[rows] = self.equal_rows.get(rows, 0) + 1
 
     def length(self, size: int, most: int) -> int:
         """Tokens to draft behind an n-gram of `size`, at most `most`; 0 where none pays."""
-        if not self.step_seconds:
+        if not self.step_seconds or not self.is_exact:
             return 0  # what a step costs has to be known first
         share = self.accepted[size] / self.tries[size]
         row = self.row_seconds
@@ -107,7 +128,7 @@ class DraftPolicy:
         for length in range(1, most + 1):
             expected += share**length
             speed = expected / (self.step_seconds + length * row)
-            if speed > best:
+            if length in AUTO_LENGTHS and speed > best:
                 best, chosen = speed, length
         if not chosen:
             self._forget(size)
@@ -158,6 +179,9 @@ class Lookahead:
         self._rows: Float32Array | None = None
         self._used = 0
         self._size = 0
+        # Rows that were computed ahead and are computed again, and the draft they are of.
+        self._trial: Float32Array | None = None
+        self._tried: Int32Array = np.empty(0, np.int32)
         self.drafted = self.held = 0
 
     def after(self, token: int, budget: int) -> Float32Array:
@@ -178,17 +202,48 @@ class Lookahead:
                 self._settle()
             return logits
         self._settle()
-        session = self._session
+        if self._trial is not None:
+            return self._try(token)
         draft, self._size = self._draft(token, budget)
-        before = session.engine_seconds
         if not draft.size:
-            logits = session.feed([token])
-            self._policy.note_time(1, session.engine_seconds - before)
-            return logits
-        self._rows, self._used = session.look_ahead(token, draft), 0
-        self._policy.note_time(1 + draft.size, session.engine_seconds - before)
+            return self._feed(token)
+        rows = self._look_ahead(token, draft)
+        if self._mode == "auto" and not self._policy.is_proven(len(rows)):
+            self._session.truncate(len(self._session) - 1)
+            self._trial, self._tried, self._used = rows, draft, 0
+            return self._try(token)
+        self._rows, self._used = rows, 0
         self.drafted += draft.size
-        return cast(Float32Array, self._rows[0])
+        return cast(Float32Array, rows[0])
+
+    def _feed(self, token: int) -> Float32Array:
+        """A plain step."""
+        before = self._session.engine_seconds
+        logits = self._session.feed([token])
+        self._policy.note_time(1, self._session.engine_seconds - before)
+        return logits
+
+    def _look_ahead(self, token: int, draft: Int32Array) -> Float32Array:
+        """A step of several rows."""
+        before = self._session.engine_seconds
+        rows = self._session.look_ahead(token, draft)
+        self._policy.note_time(len(rows), self._session.engine_seconds - before)
+        return rows
+
+    def _try(self, token: int) -> Float32Array:
+        """A plain step, held against a row that was computed ahead for the same tokens."""
+        assert self._trial is not None  # noqa: S101 - there is one to try
+        if self._used and self._tried[self._used - 1] != token:
+            self._trial = None  # the draft did not hold
+            return self._feed(token)
+        logits = self._feed(token)
+        ahead, rows = self._trial[self._used], len(self._trial)
+        most = self._session.score_tolerance * float(np.abs(logits).max())
+        self._policy.note_row(rows, bool(np.abs(ahead - logits).max() <= most))
+        self._used += 1
+        if self._used == rows:
+            self._trial = None
+        return logits
 
     def _settle(self) -> None:
         """Forget the rows that are left, and learn from them."""

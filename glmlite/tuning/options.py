@@ -13,7 +13,8 @@ from glmlite.runtime.threads import default_threads
 PROMPT_TOKENS = 512
 NEW_TOKENS = 128
 REPEATS = 3
-CHUNKS = (32, 64, 128, 256, LARGEST_DYNAMIC_CHUNK)
+# Chunks that are tried beside the default.
+OTHER_CHUNKS = (32, 64, 128, 512)
 # Decode steps of each repeat.
 DECODE_STEPS = 16
 # The least number of threads that is tried, as a part of the default.
@@ -84,5 +85,7 @@ class TuneOptions:
 
 
 def chunks_for(prompt: int) -> tuple[int, ...]:
-    """The chunks that make a difference for a prompt, ascending; the last one is the default."""
-    return (*[chunk for chunk in CHUNKS[:-1] if chunk < prompt], CHUNKS[-1])
+    """The chunks that make a difference for a prompt; the last one is the default."""
+    default = LARGEST_DYNAMIC_CHUNK
+    others = [n for n in OTHER_CHUNKS if min(n, prompt) != min(default, prompt)]
+    return (*others, default)

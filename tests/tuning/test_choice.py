@@ -51,10 +51,10 @@ def test_threads_that_are_tried(monkeypatch):
 
 
 def test_chunks_longer_than_the_prompt_are_all_the_same():
-    assert chunks_for(512) == (32, 64, 128, 256, 512)
-    assert chunks_for(2000) == (32, 64, 128, 256, 512)
-    assert chunks_for(100) == (32, 64, 512)
-    assert chunks_for(1) == (512,)
+    assert chunks_for(512) == (32, 64, 128, 512, 256)
+    assert chunks_for(2000) == (32, 64, 128, 512, 256)
+    assert chunks_for(100) == (32, 64, 256)
+    assert chunks_for(1) == (256,)
 
 
 def test_the_prompt_fits_the_cache():

@@ -46,7 +46,7 @@ def test_a_dry_run_changes_nothing(folder: Path) -> None:
     report = run_tune(folder, QUICK, dry_run=True)
     assert not report.written
     assert everything(folder) == before
-    assert {m.prefill_chunk for m in report.measurements} == {512}
+    assert {m.prefill_chunk for m in report.measurements} == {256}
 
 
 @pytest.mark.parametrize("moves", [0, 1])

@@ -27,6 +27,9 @@ class EngineSpec:
         score_sizes: the same for score graphs; empty where the bundle has none.
         capacity: tokens that a cache can hold (the largest cache length less the prefix).
         preferred_chunk: tokens of the longest chunk to feed at once, where `chunk_sizes` say "any".
+        score_tolerance: how far a row of `score` may lie from what `step` gives for the same token
+            and still be the same but for the order of sums, relative to the largest logit; 0 where
+            activations are rounded, for there a last bit may become a whole step.
     """
 
     name: str
@@ -36,6 +39,7 @@ class EngineSpec:
     score_sizes: tuple[int, ...]
     capacity: int
     preferred_chunk: int = LARGEST_DYNAMIC_CHUNK
+    score_tolerance: float = 1e-5
 
 
 class Cache:

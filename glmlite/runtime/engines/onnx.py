@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,16 @@ from glmlite.bundle import Bundle
 from glmlite.bundle.manifest import GraphEntry
 from glmlite.bundle.onnx_graphs import check_onnx_graphs
 from glmlite.errors import EngineError
-from glmlite.runtime.chunks import LARGEST_DYNAMIC_CHUNK
 from glmlite.runtime.engines.base import Cache, EngineSpec, Float32Array, Int32Array
 from glmlite.runtime.engines.checks import check_step, closed
 from glmlite.runtime.engines.interrupts import interrupt_deferred
 from glmlite.runtime.engines.onnx_cache import CacheShape, OnnxCache
-from glmlite.runtime.engines.onnx_graph import OnnxGraph, has_fused_attention, writes_in_place
+from glmlite.runtime.engines.onnx_graph import (
+    OnnxGraph,
+    has_fused_attention,
+    rounds_activations,
+    writes_in_place,
+)
 from glmlite.runtime.engines.onnx_memory import check_memory
 from glmlite.runtime.engines.onnx_rows import MAX_SCORES, Part, Rows, split_rows
 from glmlite.runtime.engines.onnx_session import OnnxSettings, import_onnxruntime, open_session
@@ -74,7 +79,18 @@ def open_onnx(
         session = open_session(bundle.path / entry.file, options.threads, settings.spinning)
         return OnnxGraph(session, entry, files[entry.file])
 
-    return OnnxEngine(phases, load, shape, manifest.model.vocab_size, settings.prefill_chunk)
+    spec = EngineSpec(
+        name=NAME,
+        vocab_size=manifest.model.vocab_size,
+        batch_size=shape.batch_size,
+        chunk_sizes=(0,),
+        score_sizes=(0,) if "score" in phases else (),
+        capacity=shape.cache_length - shape.prefix_length,
+        preferred_chunk=settings.prefill_chunk,
+    )
+    if any(rounds_activations(file) for file in files.values()):
+        spec = dataclasses.replace(spec, score_tolerance=0.0)
+    return OnnxEngine(phases, load, shape, spec)
 
 
 class OnnxEngine:
@@ -85,8 +101,7 @@ class OnnxEngine:
         load: opens a graph. Those of steps are opened at once, a score graph of its own when it is
             first used.
         shape: of the caches.
-        vocab_size: V.
-        preferred_chunk: of the spec.
+        spec: what the graphs can run.
 
     Raises:
         EngineError: ONNX Runtime refuses a graph.
@@ -97,23 +112,14 @@ class OnnxEngine:
         phases: Mapping[str, GraphEntry],
         load: Callable[[GraphEntry], OnnxGraph],
         shape: CacheShape,
-        vocab_size: int,
-        preferred_chunk: int = LARGEST_DYNAMIC_CHUNK,
+        spec: EngineSpec,
     ) -> None:
         self.version: str = import_onnxruntime().__version__
         self.worker_pid = None
         self._phases, self._load, self._shape = phases, load, shape
         self._caches: weakref.WeakSet[OnnxCache] = weakref.WeakSet()
         self._is_open = True
-        self._spec = EngineSpec(
-            name=NAME,
-            vocab_size=vocab_size,
-            batch_size=shape.batch_size,
-            chunk_sizes=(0,),
-            score_sizes=(0,) if "score" in phases else (),
-            capacity=shape.cache_length - shape.prefix_length,
-            preferred_chunk=preferred_chunk,
-        )
+        self._spec = spec
         needed = {phases[phase].file: phases[phase] for phase in ("decode", "prefill")}
         # ONNX Runtime rearranges the weights of a graph on one core.
         with ThreadPoolExecutor(len(needed)) as pool:

@@ -91,6 +91,11 @@ def writes_in_place(file: OnnxFile) -> bool:
     return has_fused_attention(file) or file.counts(SCATTER) > 0
 
 
+def rounds_activations(file: OnnxFile) -> bool:
+    """Whether a graph multiplies by integers, what comes in being rounded to integers first."""
+    return any(file.counts(operator) for operator in ("MatMulNBits", "MatMulIntegerToFloat"))
+
+
 class Binding:
     """A graph's inputs and outputs tied to neighbouring rows of a cache, step after step.
 
