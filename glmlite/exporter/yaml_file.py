@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from glmlite.errors import ConfigError
+from glmlite.regular_file import decode, read_regular
 
 MAX_BYTES = 1 << 18
 # Of values, those that aliases repeat counted every time: MindFormers' files have about 400.
@@ -45,10 +46,20 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     Raises:
         ConfigError: unreadable, too large, not YAML, or no mapping.
     """
+    return parse_mapping(read_yaml_text(path), path.name)
+
+
+def read_yaml_text(path: Path) -> str:
+    """What a recipe's file holds, not parsed.
+
+    Raises:
+        ConfigError: unreadable, no regular file, too large, or no UTF-8 text.
+    """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        content = read_regular(path, MAX_BYTES)
+        if len(content) > MAX_BYTES:
             raise ConfigError("{file} is too large for a recipe.", file=path.name)
-        content = path.read_text(encoding="utf-8")
+        return decode(content)
     except OSError as error:
         raise ConfigError(
             "{file} cannot be read: {reason}.",
@@ -57,12 +68,28 @@ def read_yaml(path: Path) -> dict[Any, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError("{file} is not UTF-8 text.", file=path.name) from error
-    value = parse_yaml(content, path.name)
+
+
+def parse_mapping(
+    content: str, label: str, example: str = "export_configs/glm2_6b.yaml"
+) -> dict[Any, Any]:
+    """The mapping that YAML text holds.
+
+    Args:
+        content: the text.
+        label: where it stands, for messages.
+        example: recipe of the same kind, for whoever has to start again.
+
+    Raises:
+        ConfigError: not YAML, or no mapping.
+    """
+    value = parse_yaml(content, label)
     if not isinstance(value, dict):
         raise ConfigError(
             "{file} is no recipe: it holds no `key: value` lines.",
-            hint="Start from a shipped one, such as export_configs/glm2_6b.yaml.",
-            file=path.name,
+            hint="Start from a shipped one, such as {example}.",
+            file=label,
+            example=example,
         )
     return value
 

@@ -27,6 +27,7 @@ from glmlite.progress import Progress
 from glmlite.quant.activations import Rounding, in_words, rounder
 from glmlite.quant.calibration import statistics
 from glmlite.quant.divergence import Comparison
+from glmlite.quant.overflow import CheckedWeights, check_hidden
 from glmlite.quant.sample import Sample
 from glmlite.quant.tensor_errors import (
     SAMPLED,
@@ -108,15 +109,18 @@ def measure(
     """
     steps = (config.num_layers + 1) * (len(candidates) + 1)
     progress.stage(_("Measuring the accuracy"), steps, _("layers"))
+    before = CheckedWeights.of(before)
     passage = reference.Passage.of(config, sample.windows, prefix)
     rows, targets = _predictions(sample)
-    hidden = _embed(before, passage)
-    runs = [_Run(candidate, _embed(candidate.source, passage)) for candidate in candidates]
-    for run in runs:
-        run.note_layer(hidden, rows)
-    inputs = _Inputs(rows)
-    hidden = _through_layers(passage, before, hidden, runs, inputs, rows, progress)
-    _at_output(config, before, hidden, runs, inputs, rows, targets, progress)
+    # What overflows is found by looking, and said in one sentence.
+    with np.errstate(over="ignore", invalid="ignore"):
+        hidden = _embed(before, passage)
+        runs = [_Run(candidate, _embed(candidate.source, passage)) for candidate in candidates]
+        for run in runs:
+            run.note_layer(hidden, rows)
+        inputs = _Inputs(rows)
+        hidden = _through_layers(passage, before, hidden, runs, inputs, rows, progress)
+        _at_output(config, before, hidden, runs, inputs, rows, targets, progress)
     return [run.report(sample) for run in runs]
 
 
@@ -134,6 +138,7 @@ def _through_layers(
     for layer in range(config.num_layers):
         weights = reference.read_layer(config, before, layer)
         hidden = passage.layer(layer, weights, hidden, inputs)
+        check_hidden(config, layer + 1, hidden)
         progress.advance()
         for run in runs:
             quantized = reference.read_layer(config, run.candidate.source, layer)

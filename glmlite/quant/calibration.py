@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glmlite.checkpoint import WeightSource
-from glmlite.errors import CheckpointError
 from glmlite.i18n import _
 from glmlite.model import reference
 from glmlite.model.config import ModelConfig
 from glmlite.progress import Progress
+from glmlite.quant.overflow import check_activations, check_hidden, largest_of
 from glmlite.quant.sample import Sample
 
 Float32Array = NDArray[np.float32]
@@ -53,15 +53,11 @@ def statistics(x: Float32Array, name: str = "-") -> ActivationStats:
         name: of the matrix, for messages.
 
     Raises:
-        CheckpointError: NaN or infinity entered the matrix.
+        CheckpointError: what entered the matrix is not finite, or too large to go on with.
     """
-    low, high = x.min(axis=0), x.max(axis=0)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise CheckpointError(
-            "NaN or infinity enters {name}: the network overflows on this text.",
-            hint="Check the weights: glmlite inspect BUNDLE --verify",
-            name=name,
-        )
+    with np.errstate(invalid="ignore"):
+        low, high = x.min(axis=0), x.max(axis=0)
+    check_activations(name, float(np.maximum(high.max(), -low.min())))
     squares = np.zeros(x.shape[1], np.float64)
     rows = max(1, _BLOCK // x.shape[1])
     for start in range(0, len(x), rows):
@@ -124,10 +120,48 @@ def observe_network(
         observe: gets each matrix' name and input, float32 [tokens, in], which lives only as long as
             the call; what it returns replaces the input.
         progress: gets one stage with one step a layer.
+
+    Raises:
+        CheckpointError: a weight cannot be read, or the network overflows.
     """
     progress.stage(_("Calibrating"), model.num_layers, _("layers"))
-    states = reference.hidden_states(model, source, sample.windows, prefix=prefix, observe=observe)
-    hidden = next(states)
-    for hidden in states:  # noqa: B007 - the last one is what counts
-        progress.advance()
-    reference.output_input(model, source, hidden, observe=observe)
+    run_layers(model, source, sample.windows, prefix, observe, progress)
+
+
+def run_layers(
+    model: ModelConfig,
+    source: WeightSource,
+    windows: Sequence[Sequence[int]],
+    prefix: Prefix | None,
+    observe: reference.Observer,
+    progress: Progress,
+) -> Float32Array:
+    """What enters the output layer, after a look at everything that enters a matrix before.
+
+    Args:
+        model: see `observe_network`, like the others.
+        source: the weights.
+        windows: ids, each from position 0 on.
+        prefix: P-Tuning keys and values.
+        observe: see there.
+        progress: advances by one for each layer.
+
+    Returns:
+        float32 [tokens, hidden], the windows one after the other.
+
+    Raises:
+        CheckpointError: a weight cannot be read, or the network overflows.
+    """
+
+    def checked(name: str, x: Float32Array) -> Float32Array | None:
+        check_activations(name, largest_of(x))
+        return observe(name, x)
+
+    # What overflows is found by looking, and said in one sentence.
+    with np.errstate(over="ignore", invalid="ignore"):
+        states = reference.hidden_states(model, source, windows, prefix=prefix, observe=checked)
+        for layer, hidden in enumerate(states):
+            check_hidden(model, layer, hidden)
+            if layer:
+                progress.advance()
+        return reference.output_input(model, source, hidden, observe=checked)

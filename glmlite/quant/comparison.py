@@ -102,7 +102,11 @@ def _read(
             if options.calibration is not None:
                 size = source.model.vocab_size
                 calibration = text_sample(
-                    source.tokenizer, size, options.calibration, options.tokens
+                    source.tokenizer,
+                    size,
+                    options.calibration,
+                    options.tokens,
+                    option="--calibration",
                 )
             assert calibration is not None  # noqa: S101 - it is needed
             stats = collect(source.model, source.weights, calibration, source.prefix, progress)

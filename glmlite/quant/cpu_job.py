@@ -100,4 +100,6 @@ class CpuJob:
             return measured, None
         if self.options.calibration is None and self.options.text is None:
             return measured.split()
-        return measured, text_sample(tokenizer, size, self.options.calibration, tokens)
+        return measured, text_sample(
+            tokenizer, size, self.options.calibration, tokens, option="--calibration"
+        )

@@ -4,83 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import fnmatch
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from glmlite.errors import ConfigError
-from glmlite.exporter import schema
-from glmlite.exporter.recipes import find_recipe
+from glmlite.exporter.recipes import find_recipe, list_recipes
 from glmlite.exporter.schema import Where
-from glmlite.exporter.yaml_file import read_yaml
+from glmlite.exporter.yaml_file import parse_mapping, read_yaml_text
 from glmlite.i18n import _
 from glmlite.model.config import ModelConfig
 from glmlite.model.layer import DOWN, UP
 from glmlite.model.parameters import EMBEDDING, layer_prefix, parameter_shapes
-from glmlite.quant.packing import METHODS, Method
-from glmlite.toolchain.quantized import BLOCK_SIZES
+from glmlite.quant.cpu_choice import KEYS, SCHEMES, Choice, read_choice
+from glmlite.quant.patterns import check_patterns, first_match
 
-Scheme = Literal["block", "column", "row", "float32", "share"]
+__all__ = [
+    "Choice",
+    "CpuRecipe",
+    "WeightSet",
+    "is_cpu_recipe",
+    "load_cpu_recipe",
+    "parse_cpu_recipe",
+]
+
 SUFFIXES = (".yaml", ".yml")
 
-_SCHEMES = ("block", "column", "row")
-_BITS = {"block": (4, 8), "column": (7, 8), "row": (8,)}
-# Keys of a choice, and the schemes that they go with.
-_KEYS = {
-    "scheme": _SCHEMES,
-    "bits": _SCHEMES,
-    "block_size": ("block",),
-    "symmetric": ("block",),
-    "accuracy_level": ("block",),
-    "method": _SCHEMES,
-    "smoothing": ("column",),
-    "outliers": ("column",),
-}
-_TENSOR_KEYS = (*_KEYS, "keep", "share")
-_TOP_KEYS = (*_KEYS, "tensors", "prefill")
-_PREFILL_KEYS = (*_KEYS, "tensors")
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """How one matrix is stored; see `glmlite.toolchain.quantized`.
-
-    Attributes:
-        scheme: a form, or "float32" (not quantized), or "share" (of a second set of weights: as in
-            the first).
-        bits: 4 or 8 in blocks, 7 or 8 in columns, 8 in rows.
-        block_size: 16 … 256.
-        symmetric: one zero point for all blocks.
-        method: how the scales are found: "round", "mse", or "activation_aware" (errors weigh as
-            much as what they are multiplied with; blocks are also smoothed).
-        accuracy_level: of MatMulNBits: 4 multiplies integers, 0 and 1 float32.
-        smoothing: of columns: even out activations and weights (SmoothQuant, arXiv:2211.10438).
-        outliers: columns with the largest activations that stay float32.
-    """
-
-    scheme: Scheme
-    bits: int = 8
-    block_size: int = 128
-    symmetric: bool = True
-    method: Method = "mse"
-    accuracy_level: int = 4
-    smoothing: bool = True
-    outliers: int = 0
-
-    @property
-    def is_smoothed(self) -> bool:
-        """Whether factors of the columns are looked for."""
-        if self.scheme == "block":
-            return self.method == "activation_aware"
-        return self.scheme == "column" and self.smoothing
-
-    @property
-    def needs_calibration(self) -> bool:
-        """Whether it takes a text."""
-        if self.scheme not in ("block", "column"):
-            return False
-        return self.method == "activation_aware" or self.is_smoothed or self.outliers > 0
+_TENSOR_KEYS = (*KEYS, "keep", "share")
+_TOP_KEYS = (*KEYS, "tensors", "prefill")
+_PREFILL_KEYS = (*KEYS, "tensors")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +49,15 @@ class WeightSet:
 
     def choose(self, name: str) -> Choice:
         """The choice for a parameter."""
-        for pattern, choice in self.tensors:
-            if fnmatch.fnmatchcase(name, pattern):
-                return choice
+        number = first_match(name, self.patterns)
+        if number is not None:
+            return self.tensors[number][1]
         return Choice("row") if name == EMBEDDING else self.default
+
+    @property
+    def patterns(self) -> list[str]:
+        """The patterns alone, in order."""
+        return [pattern for pattern, _choice in self.tensors]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,13 +82,22 @@ class CpuRecipe:
         """What becomes of each matrix of a model, in both sets of weights.
 
         Raises:
-            ConfigError: a pattern matches nothing, or a choice does not fit what it is for.
+            ConfigError: a pattern decides about no matrix, a choice does not fit what it is for, or
+                nothing is quantized.
         """
         first = self._resolve(self.weights, config, "tensors")
-        if self.prefill is None:
+        second = None
+        if self.prefill is not None:
+            second = self._resolve(self.prefill, config, "prefill.tensors")
+        if not any(c.scheme in SCHEMES for c in (*first.values(), *(second or {}).values())):
+            raise ConfigError(
+                "Recipe {recipe} quantizes no weight of this model.",
+                hint="It keeps every matrix float32; glmlite export makes such bundles: glmlite "
+                "export --format onnx",
+                recipe=self.name,
+            )
+        if second is None:
             return first, None
-        second = self._resolve(self.prefill, config, "prefill.tensors")
-        second[EMBEDDING] = Choice("share")
         for layer in range(config.num_layers):
             up, down = (second[layer_prefix(layer) + name].scheme for name in (UP, DOWN))
             if (up == "share") != (down == "share"):
@@ -148,20 +114,16 @@ class CpuRecipe:
 
     def _resolve(self, weights: WeightSet, config: ModelConfig, key: str) -> dict[str, Choice]:
         shapes = parameter_shapes(config)
-        for pattern, _choice in weights.tensors:
-            if not any(fnmatch.fnmatchcase(name, pattern) for name in shapes):
-                raise ConfigError(
-                    "Recipe {recipe}: the pattern {pattern!r} of {key} matches no parameter of the "
-                    "model.",
-                    hint="Names are such as {near}; * stands for anything.",
-                    recipe=self.name,
-                    pattern=pattern,
-                    key=key,
-                    near=difflib.get_close_matches(pattern, shapes, n=1, cutoff=0.0)[0],
-                )
         found = {n: weights.choose(n) for n, shape in shapes.items() if len(shape) == 2}
+        if weights is not self.prefill:
+            check_patterns(weights.patterns, found, self.name, key)
+        else:
+            # Both graphs look ids up in one table; patterns may say so, and nothing else.
+            decided = [n for n, c in found.items() if n != EMBEDDING or c.scheme == "share"]
+            check_patterns(weights.patterns, decided, self.name, key)
+            found[EMBEDDING] = Choice("share")
         for name, choice in found.items():
-            if choice.scheme in _SCHEMES and (choice.scheme == "row") != (name == EMBEDDING):
+            if choice.scheme in SCHEMES and (choice.scheme == "row") != (name == EMBEDDING):
                 raise ConfigError(
                     "Recipe {recipe}: {name} cannot be stored as {scheme}.",
                     hint="Rows are for the embedding, blocks and columns for what is multiplied "
@@ -189,8 +151,16 @@ def load_cpu_recipe(name: str | Path) -> CpuRecipe:
         ConfigError: there is none, or it says something that is not known; names the key.
     """
     path = find_recipe("quant", name)
-    recipe = parse_cpu_recipe(read_yaml(path), path.stem, path.name)
-    return dataclasses.replace(recipe, text=path.read_text(encoding="utf-8"))
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(
+            "Recipe {recipe} is for a converter of MindSpore Lite, not for CPUs.",
+            hint="Recipes for CPUs: {known}.",
+            recipe=path.stem,
+            known=", ".join(n for n, p in list_recipes("quant").items() if p.suffix in SUFFIXES),
+        )
+    text = read_yaml_text(path)
+    data = parse_mapping(text, path.name, "quant/cpu_int4.yaml")
+    return dataclasses.replace(parse_cpu_recipe(data, path.stem, path.name), text=text)
 
 
 def parse_cpu_recipe(data: Mapping[str, Any], name: str, file: str) -> CpuRecipe:
@@ -207,13 +177,13 @@ def _weight_set(
 ) -> WeightSet:
     top = Where(file, "prefill" if prefill else "")
     _check_keys(data, known, top)
-    default = _choice(data, {}, top, prefill)
+    default = read_choice(data, {}, top, prefill)
     where = top.child("tensors")
     tensors = []
     for pattern, entry in _mapping(data.get("tensors") or {}, where).items():
         at = where.child(str(pattern))
         _check_keys(_mapping(entry, at), _TENSOR_KEYS, at)
-        tensors.append((str(pattern), _choice(entry, data, at, prefill)))
+        tensors.append((str(pattern), read_choice(entry, data, at, prefill)))
     return WeightSet(default, tuple(tensors))
 
 
@@ -234,47 +204,3 @@ def _check_keys(data: Mapping[str, Any], known: tuple[str, ...], where: Where) -
                 near=difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0],
                 known=", ".join(known),
             )
-
-
-def _choice(
-    own: Mapping[str, Any], above: Mapping[str, Any], where: Where, prefill: bool
-) -> Choice:
-    """A choice out of an entry and of what stands above it."""
-    if "keep" in own or "share" in own:
-        key = "keep" if "keep" in own else "share"
-        if len(own) > 1:
-            where.refuse(dict(own), _("{key} alone", key=key))
-        if key == "keep":
-            schema.choice(where.child(key), own[key], ("float32",))
-            return Choice("float32")
-        if own[key] is not True or not prefill:
-            where.child(key).refuse(own[key], _("true, below prefill"))
-        return Choice("share")
-    scheme = schema.choice(where.child("scheme"), own.get("scheme", above.get("scheme")), _SCHEMES)
-    result: dict[str, Any] = {"scheme": scheme}
-    # What stands above goes with another scheme, perhaps.
-    inherited = above if above.get("scheme") == scheme else {}
-    for key, fitting in _KEYS.items():
-        if key in own and scheme not in fitting:
-            where.child(key).refuse(own[key], _("left out: scheme {scheme}", scheme=scheme))
-        if key != "scheme" and key in {**inherited, **own} and scheme in fitting:
-            at = where.child(key) if key in own else Where(where.file, key)
-            result[key] = _value(key, {**inherited, **own}[key], at, scheme)
-    result.setdefault("bits", {"block": 4, "column": 7, "row": 8}[scheme])
-    return Choice(**result)
-
-
-def _value(key: str, value: Any, where: Where, scheme: str) -> Any:
-    if key in ("symmetric", "smoothing"):
-        if not isinstance(value, bool):
-            where.refuse(value, "true | false")
-        return value
-    if key == "method":
-        known = METHODS if scheme != "row" else METHODS[:2]
-        return schema.choice(where, value, known)
-    if key in ("bits", "block_size"):
-        known_numbers = BLOCK_SIZES if key == "block_size" else _BITS[scheme]
-        if type(value) is not int or value not in known_numbers:
-            where.refuse(value, " | ".join(map(str, known_numbers)))
-        return value
-    return schema.whole(where, value, 0, 4 if key == "accuracy_level" else 1024)

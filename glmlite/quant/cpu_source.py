@@ -18,6 +18,7 @@ from glmlite.exporter.keys import parse_overrides
 from glmlite.exporter.pipeline import TOKENIZER
 from glmlite.exporter.plan import make_plan
 from glmlite.model.config import Family, ModelConfig
+from glmlite.quant.overflow import CheckedWeights
 from glmlite.text import Tokenizer
 
 
@@ -27,7 +28,7 @@ class CpuSource:
 
     Attributes:
         model: sizes. family: of its prompts.
-        weights: the float weights.
+        weights: the float weights, checked as they are read.
         tokenizer: or None.
         tokenizer_entry: for the new manifest; its file lies at `tokenizer.vocabulary.path`.
         prefix: P-Tuning keys and values per layer, or None.
@@ -97,7 +98,7 @@ def _from_bundle(bundle: Bundle) -> CpuSource:
     return CpuSource(
         model=manifest.model,
         family=manifest.family,
-        weights=bundle.weights(),
+        weights=CheckedWeights(bundle.weights()),
         tokenizer=Tokenizer(path, manifest.family) if path else None,
         tokenizer_entry=manifest.tokenizer,
         prefix=bundle.prefix_cache(),
@@ -122,7 +123,7 @@ def _from_checkpoint(path: Path, config: str | Path | None, settings: Sequence[s
     return CpuSource(
         model=plan.model,
         family=plan.family,
-        weights=plan.checkpoint,
+        weights=CheckedWeights(plan.checkpoint),
         tokenizer=plan.tokenizer,
         tokenizer_entry=entry,
         prefix=plan.prefix,

@@ -1,21 +1,14 @@
-"""Quantized matrices in the forms that the weights file stores (`glmlite.toolchain.quantized`).
-
-Work goes through a few hundred thousand values at a time, on two threads, so that a 6B model needs
-little memory beside the matrix itself.
-"""
+"""Quantized matrices in the forms that the weights file stores (`glmlite.toolchain.quantized`)."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glmlite.errors import CheckpointError
+from glmlite.quant.chunks import over_rows, row_chunks
 from glmlite.quant.rounding import round_affine, round_symmetric
 from glmlite.toolchain.quantized import (
     BLOCK_SIZES,
@@ -32,8 +25,6 @@ from glmlite.toolchain.quantized import (
 Float32Array = NDArray[np.float32]
 Method = Literal["round", "mse", "activation_aware"]
 METHODS = ("round", "mse", "activation_aware")
-# Values at a time: what a core's cache holds, several times over.
-_CHUNK = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +64,7 @@ def store_blocks(
         name: for messages.
 
     Raises:
-        CheckpointError: the weight holds NaN or infinity.
+        CheckpointError: the weight holds NaN, infinity, or what overflows.
     """
     if block_size not in BLOCK_SIZES or bits not in (4, 8):
         raise ValueError(f"{bits} bits in blocks of {block_size}")
@@ -98,7 +89,7 @@ def store_blocks(
         packed[rows] = pack(values.reshape(len(part), blocks, block_size), bits)
         scale[rows] = found.scale.reshape(len(part), blocks)
 
-    _over_rows(weight, smoothing, name, work)
+    over_rows(weight, smoothing, name, work)
     form = {
         "scheme": "block",
         "bits": bits,
@@ -134,7 +125,7 @@ def store_columns(
         name: for messages.
 
     Raises:
-        CheckpointError: the weight holds NaN or infinity.
+        CheckpointError: the weight holds NaN, infinity, or what overflows.
     """
     if bits not in (7, 8):
         raise ValueError(f"{bits} bits for a whole column")
@@ -153,7 +144,7 @@ def store_columns(
         integers[:, rows] = (found.values + np.float32(0 if bits == 7 else 128)).T
         scale[rows] = found.scale
 
-    _over_rows(weight, smoothing, name, work)
+    over_rows(weight, smoothing, name, work)
     form: dict[str, Any] = {"scheme": "column", "bits": bits, "shape": [out, columns]}
     tensors: dict[str, NDArray[Any]] = {COLUMN: integers, SCALE: scale}
     if outliers:
@@ -171,7 +162,7 @@ def store_rows(weight: NDArray[Any], *, method: Method = "round", name: str = "-
         name: for messages.
 
     Raises:
-        CheckpointError: the weight holds NaN or infinity.
+        CheckpointError: the weight holds NaN, infinity, or what overflows.
     """
     values = np.empty(weight.shape, np.int8)
     scale = np.empty(len(weight), np.float32)
@@ -181,7 +172,7 @@ def store_rows(weight: NDArray[Any], *, method: Method = "round", name: str = "-
         values[rows] = found.values
         scale[rows] = found.scale
 
-    _over_rows(weight, None, name, work)
+    over_rows(weight, None, name, work)
     form = {"scheme": "row", "bits": 8, "shape": list(weight.shape)}
     return Stored(form, {ROWS: values, SCALE: scale})
 
@@ -200,7 +191,7 @@ def read_stored(form: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Float
         np.multiply(tensors[ROWS], scale[:, None], out=real)
     elif form["scheme"] == "column":
         middle = np.float32(0 if form["bits"] == 7 else 128)
-        for rows in _row_chunks(out, columns):
+        for rows in row_chunks(out, columns):
             np.subtract(tensors[COLUMN][:, rows].T, middle, out=real[rows], dtype=np.float32)
         real *= scale[:, None]
         if form.get("outliers"):
@@ -208,7 +199,7 @@ def read_stored(form: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Float
     else:
         bits, size = form["bits"], form["block_size"]
         blocks = scale.shape[1]
-        for rows in _row_chunks(out, columns):
+        for rows in row_chunks(out, columns):
             values = unpack(tensors[PACKED][rows], bits).astype(np.float32)
             if form["symmetric"]:
                 values -= np.float32(1 << (bits - 1))
@@ -241,11 +232,6 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     return values
 
 
-def _row_chunks(rows: int, columns: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // columns)
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
-
-
 def _padded(part: Float32Array, width: int) -> Float32Array:
     if part.shape[1] == width:
         return part
@@ -269,34 +255,3 @@ def _weights(
     result = np.zeros(shape, np.float32)
     result.reshape(-1)[: len(importance)] = importance / np.float32(mean) + np.float32(1e-3)
     return result
-
-
-def _over_rows(
-    weight: NDArray[Any],
-    smoothing: Float32Array | None,
-    name: str,
-    work: Callable[[slice, Float32Array], None],
-) -> None:
-    """Call `work` with slices of rows and their values in float32, which it may change.
-
-    Raises:
-        CheckpointError: the weight holds NaN or infinity.
-    """
-
-    def run(rows: slice) -> None:
-        with np.errstate(over="ignore"):
-            part = weight[rows].astype(np.float32)  # a copy, always
-            if smoothing is not None:
-                part *= smoothing
-        if not np.isfinite(part).all():
-            raise CheckpointError(
-                "Tensor {name} holds NaN or infinity; it cannot be quantized.",
-                hint="Check the bundle: glmlite inspect BUNDLE --verify",
-                name=name,
-            )
-        work(rows, part)
-
-    chunks = list(_row_chunks(*weight.shape))
-    with ThreadPoolExecutor(min(len(chunks), os.cpu_count() or 1, 8)) as pool:
-        for _ in pool.map(run, chunks):
-            pass

@@ -15,6 +15,7 @@ from glmlite.i18n import _
 from glmlite.model.config import ModelConfig
 from glmlite.model.parameters import EMBEDDING, OUTPUT, layer_prefix, parameter_shapes
 from glmlite.quant.keys import GLMLITE_SECTION, KEYS
+from glmlite.regular_file import decode, read_regular
 
 Kind = Literal["ascend", "lite_cpu"]
 Sections = Mapping[str, Mapping[str, str]]
@@ -114,9 +115,10 @@ def load_recipe(name: str | os.PathLike[str]) -> QuantRecipe:
     """
     path = find_recipe("quant", Path(name) if isinstance(name, os.PathLike) else name)
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        content = read_regular(path, _MAX_BYTES)
+        if len(content) > _MAX_BYTES:
             raise ConfigError("{file} is too large for a recipe.", file=path.name)
-        text = path.read_text(encoding="utf-8")
+        text = decode(content)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             "{file} cannot be read: {error}", file=path.name, error=str(error)

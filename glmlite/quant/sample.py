@@ -13,6 +13,7 @@ import numpy as np
 
 from glmlite.errors import ConfigError
 from glmlite.i18n import _
+from glmlite.regular_file import decode, read_regular
 
 if TYPE_CHECKING:
     from glmlite.bundle import Bundle
@@ -97,7 +98,12 @@ def make_sample(bundle: Bundle, text: Path | None, tokens: int = MAX_TOKENS) -> 
 
 
 def text_sample(
-    tokenizer: Tokenizer | None, vocab_size: int, text: Path | None, tokens: int = MAX_TOKENS
+    tokenizer: Tokenizer | None,
+    vocab_size: int,
+    text: Path | None,
+    tokens: int = MAX_TOKENS,
+    *,
+    option: str = "--text",
 ) -> Sample:
     """The user's text, else the demo's dialogues, else (without a tokenizer) seeded random ids.
 
@@ -108,6 +114,7 @@ def text_sample(
         vocab_size: of the model.
         text: a UTF-8 file, or None.
         tokens: at most so many ids are taken.
+        option: that named the text, for messages.
 
     Raises:
         ConfigError: the text cannot be read or is too short, there is no tokenizer for it, or the
@@ -116,8 +123,9 @@ def text_sample(
     if tokenizer is None:
         if text is not None:
             raise ConfigError(
-                "There is no tokenizer, so a text cannot be measured.",
-                hint="Leave --text out: random ids are taken then.",
+                "There is no tokenizer, so a text cannot be read.",
+                hint="Leave {option} out: random ids are taken then.",
+                option=option,
             )
         drawn = np.random.default_rng(_SEED).integers(0, vocab_size, _DRAWN).tolist()
         sample = cut(_("random ids"), drawn[1:], drawn[:1], tokens=tokens)
@@ -126,12 +134,15 @@ def text_sample(
         sample = corpus_sample(tokenizer, tokens)
         _check_ids(max(max(window) for window in sample.windows), vocab_size)
         return sample
-    label, content = (text.name, read_text(text)) if text else (_("demo corpus"), corpus_text())
+    label, content = (
+        (text.name, read_text(text, option)) if text else (_("demo corpus"), corpus_text())
+    )
     ids = tokenizer.encode(content)
     if len(ids) < MIN_TOKENS:
         raise ConfigError(
-            "{file} holds {count} tokens; that is too short to measure anything.",
-            hint="Name a text of at least {least} tokens, better of {most}: --text FILE",
+            "{file} holds {count} tokens; that is too short to tell anything.",
+            hint="Name a text of at least {least} tokens, better of {most}: {option} FILE",
+            option=option,
             file=label,
             count=len(ids),
             least=MIN_TOKENS,
@@ -155,16 +166,21 @@ def _head(tokenizer: Tokenizer) -> list[int]:
     return [tokenizer.special_ids["[gMASK]"], tokenizer.special_ids["sop"]]
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, option: str = "--text") -> str:
     """A UTF-8 file of at most 16 MiB.
+
+    Args:
+        path: of the file.
+        option: that named it, for messages.
 
     Raises:
         ConfigError: it is something else, or there is nothing in it.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        data = read_regular(path, _MAX_BYTES)
+        if len(data) > _MAX_BYTES:
             raise ConfigError("{file} is larger than 16 MiB.", file=path.name)
-        content = path.read_text(encoding="utf-8-sig")
+        content = decode(data, "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError("{file} is no UTF-8 text.", file=path.name) from error
     except OSError as error:
@@ -173,8 +189,9 @@ def read_text(path: Path) -> str:
         ) from error
     if not content.strip():
         raise ConfigError(
-            "{file} is empty; there is nothing to measure on.",
-            hint="Name another text, or leave --text out to take the demo's corpus.",
+            "{file} is empty; there is nothing in it to read.",
+            hint="Name another text, or leave {option} out to take the demo's corpus.",
+            option=option,
             file=path.name,
         )
     return content

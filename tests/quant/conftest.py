@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from glmlite.demo import load_corpus
+from tests.cli.conftest import environment, glmlite_command  # noqa: F401 - fixtures
 from tests.engines.bundles import Bundles
 
 # Tiny models have tiny weights; the shipped recipes would leave most of them as they are.
@@ -90,3 +92,13 @@ def no_package_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def tiny(bundles: Bundles) -> Path:
     """A random GLM2 with one prefill and one decode graph, exported for Lite where that is here."""
     return bundles.export("glm2", export__prefill_tokens=[7])
+
+
+@pytest.fixture(scope="session")
+def short_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some dialogues: enough to calibrate on, and quick to measure on."""
+    path = tmp_path_factory.mktemp("text") / "short.txt"
+    turns = [d.turns[0] for d in load_corpus()][::9][:12]
+    lines = [f"[Round 1]\n\n问：{turn.ask[0]}\n\n答：{turn.answer}\n" for turn in turns]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path

@@ -71,7 +71,8 @@ def test_the_first_pattern_that_matches_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{}", "scheme is None"),
+        ("{}", "scheme is missing"),
+        ("{bits: 4}", "scheme is missing"),
         ("{scheme: blocks}", "block | column"),
         ("{scheme: block, bit: 4}", "did you mean bits"),
         ("{scheme: block, tensor: {}}", "did you mean tensors"),
@@ -89,10 +90,16 @@ def test_the_first_pattern_that_matches_counts() -> None:
         ("{scheme: block, tensors: {'*': {bitz: 4}}}", "did you mean bits"),
         ("{scheme: block, tensors: {'*': {keep: float16}}}", "float32"),
         ("{scheme: block, tensors: {'*': {keep: float32, bits: 4}}}", "keep alone"),
-        ("{scheme: block, tensors: {'*': {share: true}}}", "below prefill"),
+        (
+            "{scheme: block, tensors: {'*': {share: true}}}",
+            "tensors.*.share stands outside prefill",
+        ),
         ("{scheme: block, prefill: 1}", "mapping"),
         ("{scheme: block, prefill: {scheme: block, prefill: {}}}", "no key prefill.prefill"),
-        ("{scheme: block, prefill: {scheme: column, tensors: {'*': {share: 1}}}}", "true, below"),
+        (
+            "{scheme: block, prefill: {scheme: column, tensors: {'*': {share: 1}}}}",
+            "share is 1; it must be true",
+        ),
     ],
 )
 def test_unknown_keys_and_values(text: str, said: str) -> None:
@@ -106,7 +113,34 @@ def test_unknown_keys_and_values(text: str, said: str) -> None:
     ("text", "said"),
     [
         ("{scheme: block, tensors: {'*.layer.0.*': {bits: 8}}}", "'\\*.layer.0.\\*' of tensors"),
-        ("{scheme: block, tensors: {'*.layers.28.*': {bits: 8}}}", "matches no parameter"),
+        ("{scheme: block, tensors: {'*.layers.28.*': {bits: 8}}}", "matches no matrix"),
+        # Matrices alone are quantized, so these would change nothing.
+        ("{scheme: block, tensors: {'*layernorm*': {bits: 8}}}", "matches no matrix"),
+        ("{scheme: block, tensors: {'*bias*': {bits: 8}}}", "'\\*bias\\*' of tensors matches no"),
+        (
+            "{scheme: block, tensors: {'*.mlp.*': {bits: 8}, '*4h_to_h*': {keep: float32}}}",
+            "'\\*4h_to_h\\*' of tensors is hidden by '\\*.mlp.\\*' before it",
+        ),
+        (
+            "{scheme: block, tensors: {'*.mlp.*': {bits: 8}, '*.self*': {bits: 8}, "
+            "'*.layers.2.*': {bits: 8}}}",
+            "hidden by '\\*.mlp.\\*', '\\*.self\\*' before",
+        ),
+        (
+            "{scheme: block, prefill: {scheme: column, tensors: {'*': {share: true}, "
+            "'*output*': {share: true}}}}",
+            "of prefill.tensors is hidden",
+        ),
+        (
+            "{scheme: block, prefill: {scheme: column, tensors: {'*embed*': {keep: float32}}}}",
+            "prefill shares the embedding",
+        ),
+        ("{scheme: block, tensors: {'*': {keep: float32}}}", "quantizes no weight"),
+        (
+            "{scheme: block, tensors: {'*': {keep: float32}}, "
+            "prefill: {scheme: block, tensors: {'*': {share: true}}}}",
+            "quantizes no weight",
+        ),
         (
             "{scheme: block, prefill: {scheme: column, tensors: {nothing: {share: true}}}}",
             "'nothing' of prefill.tensors",
@@ -124,6 +158,13 @@ def test_what_does_not_fit_the_model(text: str, said: str) -> None:
         parse(text).resolve(GLM2)
 
 
+def test_the_embedding_of_prefill_is_shared_whatever_is_said() -> None:
+    for said in ("'*embedding*': {share: true}", "'*': {scheme: column}"):
+        recipe = parse(f"{{scheme: block, prefill: {{scheme: block, tensors: {{{said}}}}}}}")
+        _, second = recipe.resolve(GLM2)
+        assert second[EMBEDDING].scheme == "share"
+
+
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text("scheme: block\n# mine\n")
@@ -133,5 +174,11 @@ def test_files(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ConfigError, match=r"own\.yaml"):
             load_cpu_recipe(path)
+    path.write_text("")
+    with pytest.raises(ConfigError, match="such as quant/cpu_int4"):
+        load_cpu_recipe(path)
+    for name in ("ascend_on_the_fly_quant", "lite_cpu_int8"):
+        with pytest.raises(ConfigError, match="not for CPUs\\.\\nRecipes for CPUs: cpu_int4"):
+            load_cpu_recipe(name)
     with pytest.raises(ConfigError, match="Did you mean cpu_int"):
         load_cpu_recipe("cpu_int5")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from typing import Any
 
 import numpy as np
@@ -143,7 +145,7 @@ def test_the_search_never_loses_in_any_block(symmetric: bool) -> None:
 @pytest.mark.parametrize("bits", [4, 8])
 def test_zero_and_constant_blocks(bits: int, symmetric: bool, method: Any) -> None:
     weight = np.zeros((6, 64), np.float32)
-    weight[1], weight[2], weight[3] = 2.5, -1e-3, 3e38
+    weight[1], weight[2], weight[3] = 2.5, -1e-3, 1e17
     weight[4, :32], weight[5] = 7, 1e-44
     stored = store_blocks(
         weight, bits, 32, symmetric=symmetric, method=method, importance=np.ones(64, np.float32)
@@ -159,11 +161,11 @@ def test_zero_and_constant_blocks(bits: int, symmetric: bool, method: Any) -> No
 def test_an_outlier_costs_its_own_block_only(method: Any) -> None:
     weight = normal((4, 64))
     before = store_blocks(weight, 4, 16, method=method)
-    weight[2, 5] = 3e38
+    weight[2, 5] = 1e17
     after = store_blocks(weight, 4, 16, method=method)
     one, other = (read_stored(s.form, s.tensors) for s in (before, after))
     assert np.isfinite(other).all()
-    assert abs(other[2, 5] / 3e38 - 1) < 0.07
+    assert abs(other[2, 5] / 1e17 - 1) < 0.07
     other[2, :16] = one[2, :16]
     assert (one == other).all()
 
@@ -175,6 +177,23 @@ def test_what_is_not_finite_is_refused(store: Any, bad: float) -> None:
     weight[250, 3] = bad
     with pytest.raises(CheckpointError, match="NaN or infinity"):
         store(weight)
+
+
+@pytest.mark.parametrize("method", ["round", "mse", "activation_aware"])
+def test_what_would_overflow_is_refused(method: Any) -> None:
+    """Steps of a range near float32's end do not multiply back; and nothing is said beside."""
+    weight = normal((3, 64))
+    weight[1, ::2], weight[1, 1::2] = 3.4e38, -3.4e38
+    options = {"method": method, "importance": np.ones(64, np.float32), "name": "w"}
+    for smoothing in (None, np.full(64, 1e3, np.float32)):
+        for store in (functools.partial(store_blocks, bits=4, block_size=16), store_columns):
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                with pytest.raises(CheckpointError, match=r"Tensor w holds the value 3\.4e\+38"):
+                    store(weight, smoothing=smoothing, **options)
+    factors = np.full(64, 1e38, np.float32)
+    with pytest.raises(CheckpointError, match="Tensor w overflows as its columns are smoothed"):
+        store_blocks(normal((3, 64)), 4, 16, smoothing=factors, name="w")
 
 
 @pytest.mark.parametrize(("bits", "dtype", "highest"), [(7, "int8", 64), (8, "uint8", 127)])
