@@ -10,15 +10,17 @@ Everything is loaded when it is first used; `import glmlite` itself costs next t
 
 from __future__ import annotations
 
+# Nothing that takes milliseconds: until the command line has begun, Ctrl-C gives a traceback.
 import importlib
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from glmlite.errors import GlmliteError
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from glmlite.errors import GlmliteError
     from glmlite.progress import Progress
     from glmlite.runtime.generation import Piece
     from glmlite.runtime.model import Model, load
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "GlmliteError": "glmlite.errors",
     "Model": "glmlite.runtime.model",
     "Piece": "glmlite.runtime.generation",
     "Session": "glmlite.runtime.session",
@@ -117,6 +120,8 @@ def quantize(
     Raises:
         GlmliteError: says what is wrong and what to do; nothing is left behind.
     """
+    from pathlib import Path
+
     from glmlite.quant.cpu_recipe import is_cpu_recipe
     from glmlite.quant.job import Job, QuantizeOptions
 

@@ -1,11 +1,10 @@
-"""`glmlite chat`: talk to a bundle; also installed as `run_infer`."""
+"""`glmlite chat`: talk to a bundle."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
@@ -81,11 +80,3 @@ def _piped() -> Iterator[str]:
         yield from split_turns(line.decode("utf-8") for line in lines)
     except UnicodeDecodeError as error:
         raise ConfigError("Standard input is not UTF-8 text.") from error
-
-
-def run_infer() -> NoReturn:
-    """`run_infer`: the chat, or with MindFormers' flags what its run_infer_main.py does."""
-    from glmlite.cli.run import run
-    from glmlite.cli.run_infer import choose_command
-
-    run(choose_command(sys.argv[1:]), "run_infer")

@@ -153,6 +153,7 @@ def _print_commands(job: LiteJob, folder: Path, as_json: bool) -> None:
 
 def _run(job: LiteJob, output: Path, as_json: bool) -> None:
     from glmlite.cli.formatting import printable
+    from glmlite.cli.output import telling_of
     from glmlite.cli.progress import show_progress
     from glmlite.lite_conversion import run_conversion
 
@@ -163,7 +164,8 @@ def _run(job: LiteJob, output: Path, as_json: bool) -> None:
             progress=progress,
             log=lambda line: click.echo(printable(line), err=True),
         )
-    _print_report(job, report, as_json)
+    with telling_of(report.path):
+        _print_report(job, report, as_json)
 
 
 def _print_report(job: LiteJob, report: ConversionReport, as_json: bool) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from glmlite.cli.base import command
 from glmlite.cli.options import json_option, toolchain_option
 from glmlite.i18n import _
+
+if TYPE_CHECKING:
+    from glmlite.exporter.pipeline import ExportReport
 
 
 @command(
@@ -71,6 +76,7 @@ def export(
     as_json: bool,
 ) -> None:
     """Run the export and print what came of it."""
+    from glmlite.cli.output import telling_of
     from glmlite.cli.progress import show_progress
     from glmlite.cli.repl.answer import say
     from glmlite.exporter.config import load_config
@@ -90,6 +96,11 @@ def export(
         say(remark)
     with show_progress() as progress:
         report = run_export(recipe, toolchain=toolchain, progress=progress, overwrite=force)
+    with telling_of(report.path):
+        _print_report(report, toolchain, as_json)
+
+
+def _print_report(report: ExportReport, toolchain: str | None, as_json: bool) -> None:
     if as_json:
         import json
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -43,6 +44,8 @@ def restart_with_huge_pages() -> None:
         return
     others = os.environ.get("GLIBC_TUNABLES")
     tunables = f"{others}:{TUNABLE}" if others else TUNABLE
+    # Python's start answers Ctrl-C with a traceback; the new program lets it through.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execve(  # noqa: S606 - this very program, with its own arguments
         sys.executable,
         [sys.executable, *sys.orig_argv[1:]],

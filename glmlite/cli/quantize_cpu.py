@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from glmlite.errors import ConfigError
 from glmlite.i18n import _
 
 if TYPE_CHECKING:
+    from glmlite.quant.accuracy import AccuracyReport
+    from glmlite.quant.cpu_source import CpuSource
     from glmlite.quant.job import QuantizeOptions, QuantizeReport
 
 
@@ -39,24 +42,39 @@ def compare(
     from glmlite.quant.bar import check_bar
     from glmlite.quant.comparison import compare_recipes
     from glmlite.quant.cpu_source import open_source
-    from glmlite.quant.report import write_report
 
     with show_progress() as progress:
         reports = compare_recipes(source, recipes, options, progress)
-    if report is not None:
-        model = open_source(source, options.config, options.settings)
-        write_report(report, reports, model.family, model.model)
-    if as_json and len(reports) == 1:
-        print_json({"accuracy": dataclasses.asdict(reports[0].entry)})
-    elif as_json:
-        print_json(comparison_json(reports))
-    elif len(reports) == 1:
-        print_accuracy(reports[0].entry)
-    else:
-        print_comparison(reports)
+    try:
+        if report is not None:
+            model = open_source(source, options.config, options.settings)
+            _write_page(report, reports, model)
+    finally:
+        # What took so long to measure is not lost with its page.
+        if as_json and len(reports) == 1:
+            print_json({"accuracy": dataclasses.asdict(reports[0].entry)})
+        elif as_json:
+            print_json(comparison_json(reports))
+        elif len(reports) == 1:
+            print_accuracy(reports[0].entry)
+        else:
+            print_comparison(reports)
     for found in reports:
         if options.max_ppl_increase is not None:
             check_bar(found.entry, options.max_ppl_increase)
+
+
+def _write_page(path: Path, reports: Sequence[AccuracyReport], model: CpuSource) -> None:
+    from glmlite.quant.report import write_report
+
+    try:
+        write_report(path, reports, model.family, model.model)
+    except OSError as error:
+        raise ConfigError(
+            "--report {path} cannot be written: {error}",
+            path=str(path),
+            error=error.strerror or str(error),
+        ) from error
 
 
 def quantize_for_cpus(
@@ -83,9 +101,16 @@ def quantize_for_cpus(
 
 def print_report(report: QuantizeReport, as_json: bool) -> None:
     """What came of it: graphs, accuracy, sizes."""
+    from glmlite.cli.output import telling_of
+
+    with telling_of(report.path):
+        _print_report(report, as_json)
+
+
+def _print_report(report: QuantizeReport, as_json: bool) -> None:
     from glmlite.cli.bundle_tables import print_graphs
     from glmlite.cli.formatting import format_bytes
-    from glmlite.cli.quantize_tables import print_accuracy
+    from glmlite.cli.quantize_tables import comparison_json, print_accuracy
     from glmlite.cli.tables import print_json
 
     if as_json:
@@ -95,12 +120,18 @@ def print_report(report: QuantizeReport, as_json: bool) -> None:
                 "seconds": report.seconds,
                 "bytes_before": report.bytes_before,
                 "manifest": json.loads(report.manifest.to_json()),
+                **(comparison_json(report.accuracy) if report.accuracy else {}),
             }
         )
         return
     print_graphs(report.manifest)
     click.echo()
-    if report.manifest.accuracy:
+    if len(report.accuracy) > 1:
+        for found in report.accuracy:
+            click.secho(found.name, bold=True)
+            print_accuracy(found.entry)
+            click.echo()
+    elif report.manifest.accuracy:
         print_accuracy(report.manifest.accuracy)
         click.echo()
     click.secho(

@@ -19,6 +19,7 @@ from typing import NoReturn
 import click
 
 from glmlite.cli import huge_pages
+from glmlite.cli.output import name_standard_output
 from glmlite.errors import GlmliteError
 from glmlite.i18n import _
 
@@ -37,8 +38,27 @@ def _say(message: str) -> None:
     click.echo(_("Error: {text}", text=message), err=True)
 
 
+def _ending(error: BaseException | None) -> KeyboardInterrupt | SystemExit | None:
+    """The signal that brought an error about: extensions and handlers raise others in its place."""
+    while error is not None:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _interrupted() -> int:
+    click.echo(_("Interrupted."), err=True)
+    return 128 + signal.SIGINT
+
+
 def _report(error: BaseException, debug: bool) -> int:
     """Tell the user about `error`; gives the exit code."""
+    ending = _ending(error)
+    if isinstance(ending, KeyboardInterrupt):
+        return _interrupted()
+    if ending is not None:
+        raise ending
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
@@ -72,8 +92,9 @@ def execute(command: click.Command, name: str, arguments: list[str]) -> int:
         # Click turns an EOFError into the same Abort as Ctrl-C; ours come from damaged files.
         if isinstance(abort.__cause__, EOFError):
             return _report(abort.__cause__, _debugging(arguments))
-        click.echo(_("Interrupted."), err=True)
-        return 128 + signal.SIGINT
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
     except Exception as error:
         return _report(error, _debugging(arguments))
 
@@ -84,6 +105,17 @@ def run(command: click.Command, name: str) -> NoReturn:
         # A terminal that cannot show a character shows a mark in its place.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    name_standard_output()
     signal.signal(signal.SIGTERM, _terminate)
     huge_pages.is_program = True
-    sys.exit(execute(command, name, sys.argv[1:]))
+    answers_ctrl_c = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    try:
+        if answers_ctrl_c:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        code = execute(command, name, sys.argv[1:])
+    except KeyboardInterrupt:
+        code = _interrupted()
+    if answers_ctrl_c:
+        # All is in order: the rest of the process may end in the middle, and without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)

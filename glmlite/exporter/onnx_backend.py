@@ -20,6 +20,7 @@ from glmlite.exporter.weights import INDEX, PREFIX_CACHE, WEIGHTS, weights_bytes
 from glmlite.i18n import _
 from glmlite.progress import Progress
 from glmlite.runtime.engines.base import Float32Array, Int32Array
+from glmlite.runtime.engines.interrupts import interrupt_deferred
 from glmlite.runtime.engines.options import EngineOptions
 
 
@@ -129,7 +130,8 @@ def staged_bundle(folder: Path, plan: ExportPlan, graphs: Sequence[GraphEntry]) 
 
 def _import_onnxruntime() -> Any:
     try:
-        import onnxruntime
+        with interrupt_deferred():
+            import onnxruntime
     except ImportError as error:
         raise ExportError(
             "The proof of an ONNX export needs ONNX Runtime, which cannot be imported: {error}",

@@ -106,7 +106,7 @@ def test_everything_speaks_chinese(glmlite_command):
 def test_run_infer_is_the_chat(environment):
     code = (
         "import sys; sys.argv = ['run_infer', '--help']\n"
-        "from glmlite.cli.chat import run_infer; run_infer()"
+        "from glmlite.cli import main_of_run_infer; main_of_run_infer()"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True

@@ -12,8 +12,9 @@ import time
 import click
 import pytest
 
+from glmlite.cli.output import telling_of
 from glmlite.cli.run import execute
-from glmlite.errors import BundleError
+from glmlite.errors import BundleError, GlmliteError
 
 
 def failing(error: BaseException) -> click.Command:
@@ -51,6 +52,93 @@ def test_an_error_is_a_sentence(capsys, error, code, text):
     assert text in shown.err
     assert "Traceback" not in shown.err
     assert shown.out == ""
+
+
+def raise_in_its_place(cause: BaseException) -> click.Command:
+    """What compiled packages do while they are imported."""
+
+    @click.command()
+    def command() -> None:
+        try:
+            raise cause
+        except BaseException as error:
+            raise ImportError("initialization failed") from error
+
+    return command
+
+
+def test_an_error_in_a_signals_place(capsys):
+    assert execute(raise_in_its_place(KeyboardInterrupt()), "glmlite", []) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+    with pytest.raises(SystemExit) as ended:
+        execute(raise_in_its_place(SystemExit(143)), "glmlite", [])
+    assert ended.value.code == 143
+
+
+EARLY = """
+import builtins, os, signal, sys
+module = sys.argv.pop(1)
+real = builtins.__import__
+def pressed(name, *rest):
+    if name == module:
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(name, *rest)
+builtins.__import__ = pressed
+from glmlite.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["glmlite.cli.app", "click", "glmlite.i18n", "glmlite.cli.run"])
+def test_ctrl_c_while_the_program_starts(environment, module):
+    ran = subprocess.run(
+        [sys.executable, "-c", EARLY, module, "--help"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
+
+
+def test_ctrl_c_is_held_back_while_the_program_starts_again(environment):
+    code = (
+        "import os, signal, sys\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'glmlite.cli', '--help'])\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_standard_output_is_full(environment, demo_bundle, options):
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "glmlite.cli", "inspect", str(demo_bundle), *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            check=False,
+        )
+    assert ran.stderr == "Error: Standard output: No space left on device\n"
+    assert ran.returncode == 2
+
+
+def test_a_lost_report_does_not_hide_the_bundle():
+    with pytest.raises(GlmliteError) as told, telling_of("build/x"):
+        raise OSError(errno.ENOSPC, "No space left on device", "Standard output")
+    assert str(told.value) == (
+        "Standard output cannot be written: No space left on device.\n"
+        "Only the report is lost; the bundle is complete: build/x"
+    )
+    with pytest.raises(BrokenPipeError), telling_of("build/x"):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 def test_debug_shows_the_traceback(capsys, monkeypatch):

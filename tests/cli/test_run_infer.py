@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from glmlite.cli.run import execute
 from glmlite.cli.run_infer import FLAGS, choose_command
 from glmlite.cli.run_infer.flags import Flags
 from glmlite.runtime.model import load
 from tests.cli.terminal import PASTE_OFF, PASTE_ON, Terminal
 
-RUN = "from glmlite.cli.chat import run_infer; run_infer()"
+RUN = "from glmlite.cli import main_of_run_infer; main_of_run_infer()"
 ASK = "Please enter your predict data: \n"
 TEMPLATE = "[Round 1]\n\n问：{}\n\n答："
 HELLO = TEMPLATE.format("你好")
@@ -93,6 +94,13 @@ def test_input_is_raw_and_without_special_tokens_unless_asked(run_infer, demo_bu
         tokens = [p.token for p in model.generate(ids, max_new_tokens=8 - len(ids))]
         assert answers(result) == [model.tokenizer.decode([*ids, *tokens])]
     assert "without [gMASK] sop" in result.stderr
+
+
+@pytest.mark.parametrize("flag", ["--seq_length", "--max_length", "--max_output_length"])
+def test_lengths_are_refused_before_a_model_is_looked_for(capsys, flag):
+    command = choose_command([flag, "-5"])
+    assert execute(command, "run_infer", ["nowhere", flag, "-5"]) == 2
+    assert flag in capsys.readouterr().err
 
 
 def test_max_length_counts_the_prompt(run_infer, demo_bundle, raw_answer):

@@ -96,6 +96,7 @@ def infer_flags() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         bool: click.BOOL,
         str: click.STRING,
     }
+    lengths = ("seq_length", "max_length", "max_output_length")
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @click.pass_context
@@ -113,7 +114,7 @@ def infer_flags() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         for name, (kind, default, text) in reversed(described.items()):
             option = click.option(
                 f"--{name}",
-                type=kinds[kind],
+                type=click.IntRange(min=1) if name in lengths else kinds[kind],
                 default=default,
                 show_default=default is not None and name != "max_output_length",
                 metavar={int: "N", float: "X", bool: "True|False"}.get(kind, "TEXT"),

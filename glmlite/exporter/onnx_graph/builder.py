@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from glmlite.errors import ExportError
+from glmlite.runtime.engines.interrupts import interrupt_deferred
 from glmlite.toolchain.weights import WeightsIndex
 
 MICROSOFT = "com.microsoft"
@@ -34,7 +35,8 @@ def import_onnx() -> Any:
         ExportError: it is not installed.
     """
     try:
-        import onnx
+        with interrupt_deferred():
+            import onnx
     except ImportError as error:
         raise ExportError(
             "ONNX export needs the package onnx, and it cannot be imported: {error}",

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from glmlite.quant.report.markup import Markup, escape
+from glmlite.runtime.engines.interrupts import interrupt_deferred
 
 COLOURS = 6
 # What matplotlib is told, and what the page gets.
@@ -39,7 +40,8 @@ class Series:
 def is_available() -> bool:
     """Whether matplotlib can be imported."""
     try:
-        import matplotlib.figure  # noqa: F401 - only whether it can be
+        with interrupt_deferred():
+            import matplotlib.figure  # noqa: F401 - only whether it can be
     except ImportError:
         return False
     return True

@@ -11,8 +11,12 @@ from types import FrameType
 
 @contextlib.contextmanager
 def interrupt_deferred() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is done, so that nothing is cut; a second comes through."""
-    if threading.current_thread() is not threading.main_thread():
+    """Hold Ctrl-C back until the block is done, so that nothing is cut; a second comes through.
+
+    Compiled packages are to be imported so: a KeyboardInterrupt inside becomes an ImportError.
+    """
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield
         return
     pressed = False
@@ -26,6 +30,10 @@ def interrupt_deferred() -> Iterator[None]:
     previous = signal.signal(signal.SIGINT, hold)
     try:
         yield
+    except ImportError:
+        if pressed:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         signal.signal(signal.SIGINT, previous)
     if pressed:

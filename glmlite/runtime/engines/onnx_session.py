@@ -9,6 +9,7 @@ from typing import Any
 
 from glmlite.errors import EngineError
 from glmlite.runtime.chunks import LARGEST_DYNAMIC_CHUNK
+from glmlite.runtime.engines.interrupts import interrupt_deferred
 from glmlite.runtime.engines.versions import version_key
 from glmlite.runtime.threads import default_threads
 
@@ -46,7 +47,8 @@ def import_onnxruntime() -> Any:
         EngineError: it is missing, broken, or too old.
     """
     try:
-        import onnxruntime
+        with interrupt_deferred():
+            import onnxruntime
     except ImportError as error:
         raise EngineError(
             "The engine onnx needs ONNX Runtime, which cannot be imported: {error}",
