@@ -44,8 +44,12 @@ class Bundle:
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+    def open(cls, path: str | os.PathLike[str], *, retuning: bool = False) -> Bundle:
         """Open the bundle in a folder.
+
+        Args:
+            path: the folder.
+            retuning: leave the tuned settings unchecked, which are about to be replaced.
 
         Raises:
             BundleError: there is none, its manifest does not hold, a file is missing, is a symlink,
@@ -70,12 +74,14 @@ class Bundle:
             ) from error
         bundle = cls(folder.resolve(), Manifest.from_json(text))
         for name in bundle.manifest.files:
-            bundle._check_file(name)
+            if not (retuning and name == bundle.manifest.tuned_settings):
+                bundle._check_file(name)
         check_weights(bundle.path, bundle.manifest)
         return bundle
 
     def _check_file(self, name: str) -> None:
         path, expected = self.path / name, self.manifest.files[name].size
+        is_tuned = name == self.manifest.tuned_settings
         at = self.path
         for part in name.split("/"):
             at = at / part
@@ -84,7 +90,9 @@ class Bundle:
         if not path.is_file():
             raise BundleError(
                 "{path} is missing from the bundle {bundle}.",
-                hint="Copy the whole folder again, or export it again.",
+                hint="Measure again: glmlite tune {bundle}"
+                if is_tuned
+                else "Copy the whole folder again, or export it again.",
                 path=name,
                 bundle=str(self.path),
             )
@@ -92,8 +100,11 @@ class Bundle:
         if found != expected:
             raise BundleError(
                 "{path} has {found} bytes; the manifest says {expected}.",
-                hint="The copy is incomplete: copy the folder again, or export it again.",
+                hint="Measure again: glmlite tune {bundle}"
+                if is_tuned
+                else "The copy is incomplete: copy the folder again, or export it again.",
                 path=name,
+                bundle=str(self.path),
                 found=found,
                 expected=expected,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ def tune(
 ) -> None:
     """Measure, print, keep."""
     use_huge_pages(bundle)
+    from glmlite.cli.output import telling_of
     from glmlite.cli.progress import show_progress
     from glmlite.cli.tables import print_json
     from glmlite.tuning.options import TuneOptions
@@ -84,10 +86,11 @@ def tune(
     options = TuneOptions(threads_up_to, prompt_tokens, new_tokens, repeats)
     with show_progress() as progress:
         report = run_tune(bundle, options, dry_run=dry_run, progress=progress)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        print_report(report)
+    with telling_of(report.path) if report.written else contextlib.nullcontext():
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            print_report(report)
 
 
 def print_report(report: TuneReport) -> None:

@@ -82,7 +82,7 @@ def run_tune(
         EngineError: ONNX Runtime is missing or refuses a graph.
     """
     options, progress = options or TuneOptions(), progress or NoProgress()
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(bundle, retuning=True)
     _require_onnx(opened)
     with contextlib.ExitStack() as stack:
         write = None if dry_run else stack.enter_context(updating(opened))

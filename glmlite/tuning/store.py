@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from glmlite.bundle import Bundle
 from glmlite.bundle.bundle import MANIFEST
 from glmlite.bundle.manifest import FileEntry, Manifest
 from glmlite.errors import BundleError
+from glmlite.runtime.engines.interrupts import interrupt_deferred
 from glmlite.staging import move_into_place, staging_folder
 from glmlite.tuning.settings import TunedSettings
 
@@ -34,33 +37,46 @@ def updating(bundle: Bundle) -> Iterator[Callable[[TunedSettings], None]]:
     target = bundle.path / MANIFEST
     with contextlib.ExitStack() as stack:
         try:
-            _check_folder(bundle.path)
+            _check_folder(bundle.path / FOLDER)
             staged = stack.enter_context(staging_folder(target))
         except OSError as error:
             raise _unwritable(bundle.path, error) from error
 
         def write(settings: TunedSettings) -> None:
             try:
-                _write(bundle, settings, staged)
+                with interrupt_deferred():
+                    _write(bundle, settings, staged)
             except OSError as error:
                 raise _unwritable(bundle.path, error) from error
 
         yield write
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(place: Path) -> None:
     """Refuse a place that leads out of the bundle, or is no folder."""
-    place = folder / FOLDER
     if place.is_symlink():
         raise BundleError(
             "{path} in the bundle is a symbolic link; a bundle holds plain files only.",
             path=FOLDER,
         )
+    if place.exists() and not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+@contextlib.contextmanager
+def _folder(place: Path) -> Iterator[None]:
+    """Make the folder of the settings; one that stays empty goes again."""
+    _check_folder(place)
     place.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # it is not empty
+            place.rmdir()
 
 
 def _write(bundle: Bundle, settings: TunedSettings, staged: Path) -> None:
-    manifest = Bundle.open(bundle.path).manifest
+    manifest = Bundle.open(bundle.path, retuning=True).manifest
     if manifest != bundle.manifest:
         raise BundleError(
             "The bundle {path} was changed while it was being measured; nothing was written.",
@@ -72,9 +88,9 @@ def _write(bundle: Bundle, settings: TunedSettings, staged: Path) -> None:
     content = settings.to_json().encode("utf-8")
     (staged / "tuned").write_bytes(content)
     (staged / MANIFEST).write_text(_with(manifest, name, content).to_json(), encoding="utf-8")
-    _check_folder(bundle.path)
-    move_into_place(staged / "tuned", bundle.path / name)
-    move_into_place(staged / MANIFEST, bundle.path / MANIFEST)
+    with _folder(bundle.path / FOLDER):
+        move_into_place(staged / "tuned", bundle.path / name)
+        move_into_place(staged / MANIFEST, bundle.path / MANIFEST)
     if old in NAMES:
         (bundle.path / old).unlink(missing_ok=True)
 

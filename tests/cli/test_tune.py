@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from glmlite.runtime.chunks import LARGEST_DYNAMIC_CHUNK
 from tests.engines.bundles import FORMATS
 
 pytest.importorskip("onnxruntime")
@@ -43,7 +44,7 @@ def test_json_of_a_dry_run_in_chinese(glmlite_command, bundle):
     assert ran.returncode == 0, ran.stderr
     report = json.loads(ran.stdout)
     assert report["written"] is False
-    assert {m["prefill_chunk"] for m in report["measurements"]} == {32, 512}
+    assert {m["prefill_chunk"] for m in report["measurements"]} == {32, LARGEST_DYNAMIC_CHUNK}
     assert report["settings"]["prompt_tokens"] == 40
     assert "测量分块大小" in ran.stderr
     assert not (bundle / "runtime").exists()

@@ -9,10 +9,11 @@ import pytest
 
 from glmlite.bundle import Bundle
 from glmlite.errors import BundleError
+from glmlite.runtime.engines.options import EngineOptions
 from glmlite.tuning import store
 from glmlite.tuning.options import TuneOptions
 from glmlite.tuning.run import run_tune
-from glmlite.tuning.settings import TunedSettings, read_settings
+from glmlite.tuning.settings import TunedSettings, apply_settings, read_settings
 from tests.cli.conftest import write_bundle
 from tests.tuning.conftest import Keep
 
@@ -72,8 +73,41 @@ def test_an_interrupt_between_two_steps(
     bundle.verify()
     assert read_settings(bundle) == before
     assert not list(folder.glob(".*"))
+    assert all(any(path.iterdir()) for path in folder.glob("runtime"))
     monkeypatch.undo()
     assert keep(threads=7) == read_settings(Bundle.open(folder))
+
+
+def test_an_interrupt_while_measuring_leaves_no_folder(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), store.updating(Bundle.open(folder)):
+        raise KeyboardInterrupt
+    assert not (folder / "runtime").exists()
+
+
+@pytest.mark.parametrize("damage", ["longer", "other", "link", "gone"])
+def test_damaged_settings_are_replaced(folder: Path, keep: Keep, damage: str) -> None:
+    keep()
+    file = folder / "runtime" / "tuned.json"
+    content = file.read_bytes()
+    if damage == "longer":
+        file.write_bytes(content + b" ")
+    elif damage == "other":
+        file.write_bytes(content.replace(b"3", b"4"))
+    else:
+        file.unlink()
+    if damage == "link":
+        file.symlink_to("elsewhere")
+    if damage == "gone":
+        file.parent.rmdir()
+    told_so = "symbolic link" if damage == "link" else "glmlite tune"
+    with pytest.raises(BundleError, match=told_so) as told:
+        apply_settings(Bundle.open(folder), EngineOptions())
+    assert "opy" not in str(told.value)
+    report = run_tune(folder, QUICK)
+    bundle = Bundle.open(folder)
+    bundle.verify()
+    assert read_settings(bundle) == report.settings
+    assert [path.name for path in (folder / "runtime").iterdir()] == ["tuned-2.json"]
 
 
 def test_a_bundle_that_cannot_be_written(folder: Path) -> None:
