@@ -115,10 +115,20 @@ def make_random_bundle(model: RandomModel, output: Path, progress: Progress) -> 
     output = output.expanduser().absolute()
     if _is_there(model, output):
         return output
-    if model.recipe == NO_RECIPE:
-        _export(model, output, progress)
-    else:
-        run_cpu(_quantization(model), output, progress=progress)
+    try:
+        if model.recipe == NO_RECIPE:
+            _export(model, output, progress)
+        else:
+            run_cpu(_quantization(model), output, progress=progress)
+    except ExportError as error:
+        if "--output" not in error.hint:
+            raise
+        raise ExportError(
+            "{problem}",
+            hint="Free some space there, or name another folder: --keep DIR",
+            # Without the hint, which names an option of other commands.
+            problem=str(error).partition("\n")[0],
+        ) from error
     return output
 
 

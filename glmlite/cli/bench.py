@@ -159,12 +159,15 @@ def bench(
 
     with _place(bundle, preset, recipe, keep, seed, batch) as path, show_progress() as progress:
         report = run_bench(path, engine.engine, engine.options(), options, progress)
-    if plot:
-        write_plot(report, plot)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        print_report(report)
+    try:
+        if plot:
+            write_plot(report, plot)
+    finally:
+        # What took so long to measure is not lost with its picture.
+        if as_json:
+            print_json(report.to_dict())
+        else:
+            print_report(report)
     return _EXIT_INTERRUPTED if report.interrupted else 0
 
 

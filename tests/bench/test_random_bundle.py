@@ -10,7 +10,7 @@ from glmlite.bench.random_weights import RandomWeights
 from glmlite.bench.run import decode_bytes, run_bench
 from glmlite.bundle import Bundle
 from glmlite.bundle.contents import read_index
-from glmlite.errors import ConfigError
+from glmlite.errors import ConfigError, ExportError
 from glmlite.model.parameters import parameter_shapes
 from glmlite.model.presets import PRESETS
 from glmlite.progress import NoProgress
@@ -57,6 +57,15 @@ def test_a_bundle_runs_and_the_counts_add_up(made, recipe):
     warm_up, answers, curve = 100 + 2, 2 * (100 + 4), 50 + 9
     assert report.calls.tokens == warm_up + answers + curve + 1500 + 32 * 3
     assert report.memory.peak > 0
+
+
+@pytest.mark.parametrize("recipe", ["none", "cpu_int8"])
+def test_a_place_that_is_taken_is_told_with_the_option_that_named_it(tmp_path, recipe):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ExportError, match="is no bundle") as told:
+        make_random_bundle(RandomModel(TINY, recipe), tmp_path, NoProgress())
+    assert "--keep DIR" in str(told.value)
+    assert "--output" not in str(told.value)
 
 
 def test_a_batch_decodes_all_its_rows(tmp_path):
