@@ -145,6 +145,10 @@ def merge(files: tuple[Path, ...], output: Path | None) -> None:
     """Merge tables."""
     from glmlite import rank_table as tables
 
+    if len(files) == 1:
+        click.echo(
+            _("There is one table only; nothing is merged, its ranks are numbered anew."), err=True
+        )
     table = tables.merge_tables([tables.read_table(path) for path in files])
     path = output or Path(tables.merged_name(table))
     tables.write_table(table, path)

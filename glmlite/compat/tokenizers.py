@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from glmlite.bundle import Bundle
 from glmlite.compat.locate import is_bundle, locate_bundle
 from glmlite.errors import ConfigError, TokenizerError
+from glmlite.i18n import _
 from glmlite.model.config import Family
 from glmlite.text import Glm3Template, Tokenizer
 from glmlite.text.messages import check_messages
@@ -123,6 +124,19 @@ class ChatGLM2Tokenizer:
 
     def _text(self, ids: Iterable[Any], skip_special_tokens: bool) -> str:
         return self.model.decode([int(token) for token in ids])
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # An AttributeError, for programs ask with hasattr whether a tokenizer has roles.
+            if name in ("build_chat_input", "build_batch_input"):
+                problem = _(
+                    "{name} is of ChatGLM3Tokenizer; this is a ChatGLM2, whose prompts are text: "
+                    "tokenizer(tokenizer.build_prompt(query, history)).",
+                    name=name,
+                )
+                raise AttributeError(problem)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def build_prompt(self, query: str, history: Sequence[tuple[str, str]] | None = None) -> str:
         r"""`[Round i]\n\n问：{question}\n\n答：{answer}\n\n` for past rounds, then the query."""

@@ -51,6 +51,15 @@ def test_build_chat_input_and_decode_are_the_official_ones():
         assert tokenizer.decode(found) == [case["decode"]], case["name"]
 
 
+def test_a_chatglm2_says_that_it_has_no_roles():
+    tokenizer = ChatGLM2Tokenizer(GOLDEN / "tokenizer.model")
+    assert not hasattr(tokenizer, "build_chat_input")
+    with pytest.raises(AttributeError, match="build_prompt"):
+        tokenizer.build_chat_input("你好")
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        _ = tokenizer.absent
+
+
 def test_special_tokens_padding_and_arrays(demo_folder):
     tokenizer = AutoTokenizer.from_pretrained(demo_folder)
     assert type(tokenizer) is ChatGLM2Tokenizer

@@ -102,6 +102,14 @@ def test_merge(here: Path) -> None:
     assert [s["server_id"] for s in turned["server_list"]] == ["10.0.0.2", "10.0.0.1"]
 
 
+def test_one_table_alone_is_remarked_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "table.json").write_text(json.dumps(PAGE))
+    assert execute(glmlite, "glmlite", ["rank-table", "merge", "table.json"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "hccl_1s_8p.json\n"
+    assert "one table only" in shown.err
+
+
 def test_merging_the_merged_table_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`hccl*.json` matches the result of the first time too."""
     names = [create(here, number) for number in (1, 2)]
