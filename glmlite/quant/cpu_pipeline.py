@@ -52,7 +52,7 @@ def run_cpu(job: CpuJob, output: Path, *, progress: Progress | None = None) -> Q
         progress.stage(note)
     try:
         with staging(output, job.options.overwrite) as folder:
-            manifest = _fill(job, folder, progress)
+            manifest, reports = _fill(job, folder, progress)
             publish(folder, manifest.to_json(), output)
     except OSError as error:
         raise ExportError(
@@ -63,10 +63,11 @@ def run_cpu(job: CpuJob, output: Path, *, progress: Progress | None = None) -> Q
         ) from error
     finally:
         progress.done()
-    return QuantizeReport(output, manifest, job.source.bytes, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return QuantizeReport(output, manifest, job.source.bytes, seconds, tuple(reports))
 
 
-def _fill(job: CpuJob, folder: Path, progress: Progress) -> Manifest:
+def _fill(job: CpuJob, folder: Path, progress: Progress) -> tuple[Manifest, list[AccuracyReport]]:
     """Put everything but the manifest into the staging folder, prove it, and describe it."""
     source = job.source
     if source.tokenizer is not None and source.tokenizer_entry is not None:
@@ -96,13 +97,14 @@ def _fill(job: CpuJob, folder: Path, progress: Progress) -> Manifest:
             "recipe": job.recipe.name,
         },
         checkpoint=source.checkpoint,
+        # Schema 1 has room for one; the others' lie in the report.
         accuracy=reports[0].entry if reports else None,
         accuracy_report=REPORT if reports else None,
     )
     if not job.options.parity:
-        return manifest
+        return manifest, reports
     parity = compare_with_reference(folder, manifest, source, progress)
-    return dataclasses.replace(manifest, parity=parity)
+    return dataclasses.replace(manifest, parity=parity), reports
 
 
 def _make_weights(

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glmlite.bundle import Bundle
 from glmlite.bundle.manifest import GraphEntry, Manifest
@@ -15,6 +16,9 @@ from glmlite.quant.converter import Command, Converter, find_converter
 from glmlite.quant.recipe import QuantRecipe, load_recipe
 from glmlite.quant.sample import MAX_TOKENS, Sample, make_sample
 from glmlite.quant.weights import Integer
+
+if TYPE_CHECKING:
+    from glmlite.quant.accuracy import AccuracyReport
 
 TIMEOUT = 3600.0
 # What `weights.quantization` says of bundles that this package made. Others hold float graphs, even
@@ -61,12 +65,22 @@ class QuantizeOptions:
 
 @dataclasses.dataclass(frozen=True)
 class QuantizeReport:
-    """What came of it: the bundle's folder, its manifest, bytes before, and the seconds it took."""
+    """What came of it.
+
+    Attributes:
+        path: the bundle's folder.
+        manifest: the bundle's.
+        bytes_before: that the source takes.
+        seconds: that it took.
+        accuracy: of recipes for CPUs: what was measured of each set of weights; the manifest has
+            room for the first.
+    """
 
     path: Path
     manifest: Manifest
     bytes_before: int
     seconds: float
+    accuracy: tuple[AccuracyReport, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,7 +53,8 @@ class Answers:
         self.total = len(asked)
         rows = [row(d.ask(q), self.tokenizer) for d, q in asked]
         self.sequences = [ids for ids, _ in rows[::every]]
-        self._labels = np.concatenate([np.array(labels) for _, labels in rows[::every]])
+        self._each = [np.array(labels) for _, labels in rows[::every]]
+        self._labels = np.concatenate(self._each)
         # Halves of one text: to measure on, and to calibrate with.
         self.text, self.calibration = text_sample(
             Tokenizer(CHECKPOINT / "tokenizer.model", "base"), self.config.vocab_size, None, 1500
@@ -65,6 +66,10 @@ class Answers:
         rows, labels = logits[wanted], self._labels[wanted]
         loss = -log_softmax(rows)[np.arange(len(labels)), labels].mean()
         return Found(float(np.exp(loss)), rows.argmax(axis=1))
+
+    def places(self) -> list[list[int]]:
+        """For each sequence the places whose logits are judged, ascending."""
+        return [np.flatnonzero(labels != NOT_LEARNED).tolist() for labels in self._each]
 
     @property
     def right(self) -> np.ndarray:
