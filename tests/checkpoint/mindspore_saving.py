@@ -1,19 +1,24 @@
-"""Run by an interpreter that has MindSpore: save or load a checkpoint with its own functions.
+"""Run by an interpreter that has MindSpore: save or load checkpoints with its own functions.
 
-    python mindspore_saving.py save TENSORS.npz FILE [append|safetensors|crc]
-    python mindspore_saving.py load FILE TENSORS.npz
+Each line of standard input is a JSON list, and is answered by what MindSpore prints and then a line
+that begins with `DONE` or, behind a traceback, with `FAILED`:
+
+    ["save", "TENSORS.npz", "FILE", "" or "append" or "safetensors" or "crc"]
+    ["load", "FILE", "TENSORS.npz"]
 
 In .npz files a bfloat16 tensor is called `NAME|bfloat16` and holds float32.
 """
 
 import inspect
+import json
 import sys
+import traceback
 
 import mindspore
 import numpy as np
 
 
-def save(source, target, how):
+def save(source, target, how=""):
     loaded = np.load(source)
     parameters = []
     for name in loaded.files:
@@ -43,7 +48,11 @@ def load(source, target):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "save":
-        save(sys.argv[2], sys.argv[3], sys.argv[4] if len(sys.argv) > 4 else "")
-    else:
-        load(sys.argv[2], sys.argv[3])
+    for line in sys.stdin:
+        what, *arguments = json.loads(line)
+        try:
+            {"save": save, "load": load}[what](*arguments)
+            print("\nDONE", flush=True)
+        except Exception:
+            traceback.print_exc(file=sys.stdout)
+            print("\nFAILED", flush=True)
