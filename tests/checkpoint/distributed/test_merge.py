@@ -103,6 +103,12 @@ def merge(folder: Path, destination: Path, **options: Any) -> MergeReport:
     return merge_checkpoint(folder / "shards", destination, **given)
 
 
+@pytest.fixture(scope="module")
+def merged(two: Path, tmp_path_factory: pytest.TempPathFactory) -> MergeReport:
+    """The two ranks merged; a merge starts MindSpore, so tests that only want one share it."""
+    return merge(two, tmp_path_factory.mktemp("merged") / "merged")
+
+
 @pytest.mark.mindspore
 def test_the_shards_are_slices(two: Path) -> None:
     """Otherwise merging them back would prove nothing."""
@@ -117,28 +123,27 @@ def test_the_shards_are_slices(two: Path) -> None:
 
 
 @pytest.mark.mindspore
-def test_merge(two: Path, tmp_path: Path) -> None:
-    report = merge(two, tmp_path / "merged")
+def test_merge(merged: MergeReport) -> None:
+    report = merged
     assert (report.ranks, report.files) == (2, (f"rank_0/{PREFIX}0.ckpt",))
     assert report.nbytes == (report.path / report.files[0]).stat().st_size
-    merged = report.path / report.files[0]
-    check(merged)
-    assert [p.name for p in tmp_path.iterdir()] == ["merged"]
+    path = report.path / report.files[0]
+    check(path)
+    assert [p.name for p in report.path.parent.iterdir()] == ["merged"]
     # The LoRA in it is merged by an export.
-    adapted = adapt(open_checkpoint(merged), from_huggingface(MODEL.config))
+    adapted = adapt(open_checkpoint(path), from_huggingface(MODEL.config))
     (record,) = adapted.fingerprint()["adapters"]
     assert record["kinds"] == ["mindpet"]
 
 
 @pytest.mark.mindspore
-def test_what_was_merged_runs(two: Path, tmp_path: Path) -> None:
+def test_what_was_merged_runs(merged: MergeReport, tmp_path: Path) -> None:
     """Exported for ONNX Runtime, the base and the LoRA in it say what the oracle says."""
     pytest.importorskip("onnxruntime")
-    merge(two, tmp_path / "merged")
-    merged = tmp_path / "merged" / "rank_0" / f"{PREFIX}0.ckpt"
-    (merged.parent / "config.json").write_text(json.dumps(MODEL.config))
+    (file,) = shutil.copytree(merged.path, tmp_path / "merged").rglob("*.ckpt")
+    (file.parent / "config.json").write_text(json.dumps(MODEL.config))
     recipe = {
-        "model": {"checkpoint": str(merged), "family": "glm2"},
+        "model": {"checkpoint": str(file), "family": "glm2"},
         "export": {"output": str(tmp_path / "bundle"), "format": "onnx", "cache_length": 80},
     }
     recipe["export"]["prefill_tokens"] = 32  # type: ignore[assignment]
@@ -228,8 +233,8 @@ def test_the_newest_step_counts(two: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.mindspore
-def test_what_is_there_already(two: Path, tmp_path: Path) -> None:
-    merge(two, tmp_path / "merged")
+def test_what_is_there_already(two: Path, merged: MergeReport, tmp_path: Path) -> None:
+    shutil.copytree(merged.path, tmp_path / "merged")
     with pytest.raises(CheckpointError, match="There are shards at"):
         merge(two, tmp_path / "merged")
     report = merge(two, tmp_path / "merged", overwrite=True, prefix="again_")
