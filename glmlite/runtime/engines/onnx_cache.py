@@ -1,15 +1,18 @@
-"""Caches of the engine `onnx`: one NumPy allocation each, bound to graphs without copies."""
+"""Caches of the engine `onnx`: NumPy arrays that are bound to graphs without copies."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import mmap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from glmlite.runtime.engines.base import Cache, Float32Array
+from glmlite.runtime.engines.interrupts import interrupt_deferred
 
 # First cache length where attention costs O(S) a step, and by how much it grows at least.
 FIRST_LENGTH = 256
@@ -44,15 +47,15 @@ class CacheShape:
 
 
 class OnnxCache(Cache):
-    """Keys and values of B rows, float32 [2 L, B, G, S, D].
+    """Keys and values of B rows: keys, values, keys, … of L layers, float32 [B, G, S, D] each.
 
     Fresh memory is zeros that nobody has touched: slots take up memory when they are first used.
 
     Attributes:
         shape: of all caches of the engine.
         current: what the cache holds.
-        other: where the next step's result goes; the same array if graphs write in place.
-        bindings: (graph, rows, whether `current` is the second array) -> its `Binding`; emptied
+        other: where the next step's result goes; the same arrays if graphs write in place.
+        bindings: (graph, rows, whether `current` is the second set) -> its `Binding`; emptied
             when the arrays change.
     """
 
@@ -66,42 +69,60 @@ class OnnxCache(Cache):
         self._allocate(length)
         for layer, pair in enumerate(shape.prefix):
             for part, values in enumerate(pair):
-                self.current[2 * layer + part, :, :, : shape.prefix_length] = values
+                self.current[2 * layer + part][:, :, : shape.prefix_length] = values
 
     def _allocate(self, length: int) -> None:
+        self.current = self._zeros(length)
+        self.other = self.current if self.shape.in_place else self._zeros(length)
+
+    def _zeros(self, length: int) -> list[Float32Array]:
         s = self.shape
-        sizes = (2 * s.num_layers, s.batch_size, s.num_groups, length, s.head_dim)
-        self.current: Float32Array = np.zeros(sizes, np.float32)
-        self.other: Float32Array = self.current if s.in_place else np.zeros(sizes, np.float32)
+        sizes = (s.batch_size, s.num_groups, length, s.head_dim)
+        return [_fresh(sizes) for _ in range(2 * s.num_layers)]
 
     @property
     def length(self) -> int:
         """S as it is now."""
-        return int(self.current.shape[3])
+        return int(self.current[0].shape[2])
 
     def grow(self, slots: int) -> None:
         """Make room for so many slots (prefix included; at most the largest S)."""
         if slots <= self.length:
             return
-        old = self.current
-        self.bindings.clear()
         # An eighth more than needed: little to attend to in vain, and few moves.
-        self._allocate(min(_rounded(slots + slots // 8), self.shape.cache_length))
-        self.current[:, :, :, : old.shape[3]] = old
+        length = min(_rounded(slots + slots // 8), self.shape.cache_length)
+        with interrupt_deferred():
+            old, used = self.current, self.length
+            self.bindings.clear()
+            self._allocate(length)
+            # One after the other, so that never both copies of all layers are in memory.
+            for array in reversed(self.current):
+                array[:, :, :used] = old.pop()
 
     @contextlib.contextmanager
     def kept(self, rows: Sequence[int]) -> Iterator[None]:
         """Put back what a step at position 0 writes into these rows, which should only idle."""
         slot = self.shape.prefix_length
-        before = self.current[:, rows, :, slot]
+        before = [array[rows, :, slot] for array in self.current]
         try:
             yield
         finally:
-            self.current[:, rows, :, slot] = before
+            for array, values in zip(self.current, before, strict=True):
+                array[rows, :, slot] = values
 
     def turn(self) -> None:
         """Take the result of a step that did not write in place."""
         self.current, self.other, self.turned = self.other, self.current, not self.turned
+
+
+def _fresh(sizes: tuple[int, ...]) -> Float32Array:
+    """Zeros in pages of their own, which the system has back as soon as they are dropped."""
+    nbytes = 4 * math.prod(sizes)
+    if hasattr(mmap, "MAP_PRIVATE"):  # else a forked child would write into its parent's cache
+        pages = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    else:
+        pages = mmap.mmap(-1, nbytes)
+    return np.frombuffer(pages, np.float32).reshape(sizes)
 
 
 def _rounded(slots: int) -> int:
