@@ -120,8 +120,8 @@ class Binding:
             for name, array in zip(names, arrays, strict=True):
                 bind(name, graph.value(array[part]))
         self._rows = tuple(np.zeros(count, np.int32) for _ in range(2))
-        for name, array in zip(entry.inputs[1:3], self._rows, strict=True):
-            self._binding.bind_ortvalue_input(name, graph.value(array))
+        for name, row in zip(entry.inputs[1:3], self._rows, strict=True):
+            self._binding.bind_ortvalue_input(name, graph.value(row))
         self._ids: Int32Array = np.zeros((count, 0), np.int32)
         self._logits: Float32Array = np.zeros(0, np.float32)
         self._wanted = np.zeros((), np.int32)
