@@ -11,6 +11,7 @@ best case; what drafts bring to a trained model depends on how much its answers 
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
 import sys
 import time
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--new-tokens", type=int, default=128)
     arguments = parser.parse_args()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the restart
     huge_pages.is_program = True
     huge_pages.restart_with_huge_pages()
     host = inspect_host()

@@ -46,11 +46,14 @@ def restart_with_huge_pages() -> None:
     tunables = f"{others}:{TUNABLE}" if others else TUNABLE
     # Python's start answers Ctrl-C with a traceback; the new program lets it through.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.execve(  # noqa: S606 - this very program, with its own arguments
-        sys.executable,
-        [sys.executable, *sys.orig_argv[1:]],
-        {**os.environ, "GLIBC_TUNABLES": tunables},
-    )
+    try:
+        os.execve(  # noqa: S606 - this very program, with its own arguments
+            sys.executable,
+            [sys.executable, *sys.orig_argv[1:]],
+            {**os.environ, "GLIBC_TUNABLES": tunables},
+        )
+    except OSError:  # small pages do as well
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _asks_for_huge_pages() -> bool:

@@ -235,8 +235,9 @@ def generation_options() -> Decorator:
             metavar="auto|off|N",
             callback=_speculate,
             help=_(
-                "Draft tokens from repetitions and verify several in one step; the answer stays "
-                "the same. auto: where it pays; N: always N."
+                "Draft tokens from repetitions and verify several in one step. auto: where it pays "
+                "and the answer stays the same; N: always N, which may change tokens of quantized "
+                "models."
             ),
         ),
         *(

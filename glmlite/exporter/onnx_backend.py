@@ -77,12 +77,23 @@ class OnnxBackend:
     ) -> tuple[ParityEntry, ...]:
         """See `Backend.compare`. Graphs compute in float32, whatever the weights' dtype is."""
         from glmlite.runtime.engines.onnx import open_onnx
+        from glmlite.runtime.engines.onnx_memory import shortage
 
         label = f"onnx {self._versions['onnxruntime']}"
         progress.stage(_("Comparing graphs on {engine}", engine=label), len(graphs), _("graphs"))
         tolerance = TOLERANCES["float32"]
         written = {g.file: g for g in graphs}
-        opened = open_onnx(staged_bundle(folder, plan, graphs), EngineOptions(device="cpu"))
+        staged = staged_bundle(folder, plan, graphs)
+        short = shortage(staged)
+        if short:
+            raise ExportError(
+                "Comparing all layers with the reference takes {needed:.1f} GiB for weights that "
+                "ONNX Runtime widens to float32; {available:.1f} GiB are free.",
+                hint="Compare the first layers, or nothing: --set export.parity=layers:2 (or off)",
+                needed=short[0] / 2**30,
+                available=short[1] / 2**30,
+            )
+        opened = open_onnx(staged, EngineOptions(device="cpu"))
         try:
             found = compare_graphs(
                 opened, graphs, sequences, expected, plan.prefix_length, tolerance.tie

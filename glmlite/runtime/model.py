@@ -173,8 +173,9 @@ class Model:
             stop: stop strings; the answer ends before the first.
             overflow: "error" or "sliding" (the oldest tokens are dropped, and a notice says so);
                 default: the session's.
-            speculate: "auto" drafts tokens from repetitions where the bundle has a score graph and
-                it pays, "off" never, a number always that many. The tokens stay the same.
+            speculate: "auto" drafts tokens from repetitions where the bundle has a score graph, it
+                pays, and the answer stays the same; "off" never; a number always that many, which
+                may change tokens of quantized models.
             **sampling: fields of `SamplingParams`.
 
         Returns:
@@ -229,8 +230,9 @@ class Model:
             stop: stop strings, besides the family's stop tokens.
             overflow: "error" or "sliding" (the oldest rounds are dropped, and a notice says so);
                 default: the session's.
-            speculate: "auto" drafts tokens from repetitions where the bundle has a score graph and
-                it pays, "off" never, a number always that many. The tokens stay the same.
+            speculate: "auto" drafts tokens from repetitions where the bundle has a score graph, it
+                pays, and the answer stays the same; "off" never; a number always that many, which
+                may change tokens of quantized models.
             **sampling: fields of `SamplingParams`.
 
         Returns:

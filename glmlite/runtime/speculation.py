@@ -95,7 +95,7 @@ class DraftPolicy:
         row_seconds: what each further row adds.
         tries, accepted: drafted tokens that were reached, and those of them that held, by the size
             of the n-gram that was found; old ones count less and less.
-        equal_rows: how many rows of steps of so many rows were what plain steps computed.
+        equal_rows: number of rows of a step -> those of them that plain steps computed as well.
         is_exact: no row was seen that was something else.
     """
 
@@ -105,17 +105,17 @@ class DraftPolicy:
         default_factory=lambda: dict.fromkeys(_PRIOR_ACCEPTED, _PRIOR_WEIGHT)
     )
     accepted: dict[int, float] = dataclasses.field(default_factory=lambda: dict(_PRIOR_ACCEPTED))
-    equal_rows: dict[int, int] = dataclasses.field(default_factory=dict)
+    equal_rows: dict[int, set[int]] = dataclasses.field(default_factory=dict)
     is_exact: bool = True
 
     def is_proven(self, rows: int) -> bool:
         """Whether steps of `rows` rows were seen to compute what plain steps do, in each row."""
-        return self.is_exact and self.equal_rows.get(rows, 0) >= rows
+        return self.is_exact and len(self.equal_rows.get(rows, ())) == rows
 
-    def note_row(self, rows: int, equal: bool) -> None:
-        """Take note of a row of a step of `rows` rows that was computed alone as well."""
+    def note_row(self, rows: int, row: int, equal: bool) -> None:
+        """Take note of row `row` of a step of `rows` rows, which was computed alone as well."""
         self.is_exact &= equal
-        self.equal_rows[rows] = self.equal_rows.get(rows, 0) + 1
+        self.equal_rows.setdefault(rows, set()).add(row)
 
     def length(self, size: int, most: int) -> int:
         """Tokens to draft behind an n-gram of `size`, at most `most`; 0 where none pays."""
@@ -135,7 +135,10 @@ class DraftPolicy:
         return chosen
 
     def _forget(self, size: int) -> None:
-        """A size that does not pay is tried again some day."""
+        """A size that does not pay is tried again some day, and one slow step is forgotten."""
+        if self.row_seconds is not None:
+            usual = _PRIOR_ROW_COST * self.step_seconds
+            self.row_seconds += 0.02 * min(usual - self.row_seconds, 0.0)
         self.tries[size] += 0.02 * (_PRIOR_WEIGHT - self.tries[size])
         self.accepted[size] += 0.02 * (_PRIOR_ACCEPTED[size] - self.accepted[size])
 
@@ -233,15 +236,16 @@ class Lookahead:
     def _try(self, token: int) -> Float32Array:
         """A plain step, held against a row that was computed ahead for the same tokens."""
         assert self._trial is not None  # noqa: S101 - there is one to try
-        if self._used and self._tried[self._used - 1] != token:
-            self._trial = None  # the draft did not hold
-            return self._feed(token)
         logits = self._feed(token)
-        ahead, rows = self._trial[self._used], len(self._trial)
-        most = self._session.score_tolerance * float(np.abs(logits).max())
-        self._policy.note_row(rows, bool(np.abs(ahead - logits).max() <= most))
-        self._used += 1
-        if self._used == rows:
+        rows, row = len(self._trial), self._used
+        holds = not row or self._tried[row - 1] == token
+        if holds:
+            most = self._session.score_tolerance * float(np.abs(logits).max())
+            equal = bool(np.abs(self._trial[row] - logits).max() <= most)
+            self._policy.note_row(rows, row, equal)
+            self._used += 1
+        if not holds or self._used == rows:
+            self._policy.note_draft(self._size, rows - 1, self._used - 1)
             self._trial = None
         return logits
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from glmlite.bundle import Bundle
-from glmlite.errors import EngineError
+from glmlite.errors import EngineError, ExportError
 from glmlite.model.parameters import EMBEDDING
 from glmlite.runtime.engines import EngineOptions, onnx_memory, open_engine
 from glmlite.runtime.host import inspect_host
@@ -50,3 +50,14 @@ def test_what_fits_is_opened(
 ) -> None:
     with_memory(onnx_memory.widened_bytes(half) if enough else None, monkeypatch)
     open_engine(half, "onnx", EngineOptions(threads=1)).engine.close()
+
+
+def test_an_export_says_how_to_compare_less(
+    bundles: Bundles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_memory(1, monkeypatch)
+    with pytest.raises(ExportError, match=r"GiB are free") as caught:
+        bundles.export(
+            "prefix_wide", model__dtype="float16", export__parity="full", **FORMATS["onnx"]
+        )
+    assert "export.parity=layers:2" in str(caught.value.hint)

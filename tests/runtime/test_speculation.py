@@ -144,6 +144,45 @@ def test_the_policy_weighs_what_rows_cost():
     assert cheap.length(3, 8) > dear.length(3, 8) == 0
 
 
+def test_a_length_is_proven_by_each_of_its_rows():
+    policy = DraftPolicy()
+    for _ in range(3):
+        policy.note_row(2, 0, equal=True)
+    assert not policy.is_proven(2)
+    policy.note_row(2, 1, equal=True)
+    assert policy.is_proven(2)
+    policy.note_row(4, 3, equal=False)
+    assert not policy.is_proven(2)
+
+
+class WrongLastRow(ContractDouble):
+    """A score graph whose last row is not what a plain step gives."""
+
+    def score(self, *arguments):
+        rows = super().score(*arguments)
+        rows[:, -1] = np.roll(rows[:, -1], 1)
+        return rows
+
+
+def test_auto_takes_no_row_that_was_not_seen_to_be_equal():
+    engine = WrongLastRow(score_sizes=(0,), capacity=200)
+    engine.say(PROMPT, [7, 8, 9, 10, 11, 5, 6] * 12)
+    expected, _, _ = answer(engine, 80)
+    policy = DraftPolicy(step_seconds=1.0, row_seconds=0.0)
+    assert answer(engine, 80, speculate="auto", policy=policy)[0] == expected
+    assert not policy.is_exact
+
+
+def test_one_slow_step_does_not_end_drafting():
+    policy = DraftPolicy()
+    policy.note_time(1, 0.01)
+    policy.note_time(2, 5.0)
+    assert policy.length(4, 8) == 0
+    for _ in range(600):
+        policy.length(4, 8)
+    assert policy.length(4, 8) > 0
+
+
 @pytest.mark.parametrize("value", [0, -1, 17, True, "on", 2.0, None])
 def test_other_values_are_refused(value):
     with pytest.raises(ConfigError, match="speculate"):

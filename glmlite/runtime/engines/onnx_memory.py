@@ -25,18 +25,23 @@ def check_memory(bundle: Bundle) -> None:
     Raises:
         EngineError: the widened weights alone are larger than what this process may have.
     """
-    needed = widened_bytes(bundle)
-    host = inspect_host()
-    limits = [n for n in (host.memory_available, host.memory_limit) if n is not None]
-    if limits and needed > min(limits):
+    short = shortage(bundle)
+    if short:
         raise EngineError(
             "The float16 weights of {path} take {needed:.1f} GiB as float32, which is what ONNX "
             "Runtime computes in; {available:.1f} GiB are free.",
             hint="Quantize them: glmlite quantize {path} --recipe cpu_int8 --output DIR",
             path=str(bundle.path),
-            needed=needed / 2**30,
-            available=min(limits) / 2**30,
+            needed=short[0] / 2**30,
+            available=short[1] / 2**30,
         )
+
+
+def shortage(bundle: Bundle) -> tuple[int, int] | None:
+    """Bytes that the widened weights take, and bytes there are; None where they fit."""
+    needed, host = widened_bytes(bundle), inspect_host()
+    limits = [n for n in (host.memory_available, host.memory_limit) if n is not None]
+    return (needed, min(limits)) if limits and needed > min(limits) else None
 
 
 def widened_bytes(bundle: Bundle) -> int:
