@@ -12,16 +12,13 @@ from __future__ import annotations
 
 # Nothing that takes milliseconds: until the command line has begun, Ctrl-C gives a traceback.
 import importlib
-import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
     from typing import Any
 
+    from glmlite.api import export, quantize
     from glmlite.errors import GlmliteError
-    from glmlite.progress import Progress
     from glmlite.runtime.generation import Piece
     from glmlite.runtime.model import Model, load
     from glmlite.runtime.session import Session
@@ -46,7 +43,9 @@ _LAZY = {
     "Piece": "glmlite.runtime.generation",
     "Session": "glmlite.runtime.session",
     "Tokenizer": "glmlite.text.tokenizer",
+    "export": "glmlite.api",
     "load": "glmlite.runtime.model",
+    "quantize": "glmlite.api",
 }
 
 
@@ -54,84 +53,3 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'glmlite' has no attribute {name!r}")
-
-
-def export(
-    config: str | os.PathLike[str] | Mapping[str, Any],
-    *,
-    toolchain: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
-    overwrite: bool = False,
-    **overrides: Any,
-) -> Path:
-    """Export a checkpoint as a bundle and prove that its graphs compute what the model does.
-
-    Args:
-        config: a recipe: its file, its name (e.g. "glm2_6b"), or its contents as a dict.
-        toolchain: interpreter that has MindSpore; None: `GLMLITE_TOOLCHAIN`, else this one.
-        progress: told of every stage; see `glmlite.progress`.
-        overwrite: replace a bundle that is at the output already.
-        **overrides: values that replace the recipe's: `checkpoint=…`, `output=…`,
-            `cache_length=512`, or whole dotted keys as `**{"export.cache_length": 512}`.
-
-    Returns:
-        The bundle's folder, absolute.
-
-    Raises:
-        GlmliteError: says what is wrong and what to do; nothing is left behind.
-    """
-    from glmlite.exporter.pipeline import run_export
-
-    report = run_export(
-        config,
-        toolchain=toolchain,
-        progress=progress,
-        overrides=overrides,
-        overwrite=overwrite,
-    )
-    return report.path
-
-
-def quantize(
-    source: str | os.PathLike[str],
-    *,
-    recipe: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    progress: Progress | None = None,
-    log: Callable[[str], None] | None = None,
-    **options: Any,
-) -> Path:
-    """Quantize a model's weights to int8 or int4 and measure what that costs.
-
-    Args:
-        source: a float bundle's folder; with a recipe for CPUs also a checkpoint.
-        recipe: a `.yaml` (for CPUs) or `.cfg` file (for converters), or the name of one in quant/
-            (e.g. "cpu_int4", "ascend_on_the_fly_quant").
-        output: folder of the new bundle.
-        progress: told of every stage.
-        log: gets the converter's lines.
-        **options: see `glmlite.quant.job.QuantizeOptions`: `text=…`, `overwrite=True`,
-            `max_ppl_increase=…`; for CPUs `calibration=…`; for converters `converter=…`,
-            `toolchain=…`, `portable=True`, `timeout=…`.
-
-    Returns:
-        The new bundle's folder, absolute; its manifest holds the accuracy report.
-
-    Raises:
-        GlmliteError: says what is wrong and what to do; nothing is left behind.
-    """
-    from pathlib import Path
-
-    from glmlite.quant.cpu_recipe import is_cpu_recipe
-    from glmlite.quant.job import Job, QuantizeOptions
-
-    if is_cpu_recipe(Path(recipe) if isinstance(recipe, os.PathLike) else recipe):
-        from glmlite.quant.cpu_job import CpuJob
-        from glmlite.quant.cpu_pipeline import run_cpu
-
-        cpu_job = CpuJob.open(source, recipe, QuantizeOptions(**options))
-        return run_cpu(cpu_job, Path(output), progress=progress).path
-    from glmlite.quant.pipeline import run_quantize
-
-    job = Job.open(source, recipe, QuantizeOptions(**options))
-    return run_quantize(job, Path(output), progress=progress, log=log).path

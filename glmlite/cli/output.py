@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from glmlite.errors import GlmliteError
 from glmlite.i18n import _
@@ -27,8 +27,9 @@ class _NamedOutput(io.FileIO):
     _broken = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        if self._broken:
-            return memoryview(data).nbytes
+        nbytes = memoryview(data).nbytes
+        if self._broken or not nbytes:  # Click writes nothing to see whether it can
+            return nbytes
         try:
             return super().write(data)
         except OSError as error:
@@ -47,8 +48,10 @@ def name_standard_output() -> None:
     except (OSError, ValueError):
         return  # no file
     raw = _NamedOutput(descriptor, "wb", closefd=False)
+    # Under `python -u` there is no buffer between the text and the file.
+    buffered = isinstance(old.buffer, io.BufferedIOBase)
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        io.BufferedWriter(raw) if buffered else cast("BinaryIO", raw),
         encoding=old.encoding,
         errors=old.errors,
         line_buffering=old.line_buffering,

@@ -116,18 +116,37 @@ def test_ctrl_c_is_held_back_while_the_program_starts_again(environment):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_standard_output_is_full(environment, demo_bundle, options):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_is_full(environment, demo_bundle, unbuffered, options):
     with open("/dev/full", "w") as full:
         ran = subprocess.run(
             [sys.executable, "-m", "glmlite.cli", "inspect", str(demo_bundle), *options],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**environment, "PYTHONUNBUFFERED": unbuffered},
             check=False,
         )
     assert ran.stderr == "Error: Standard output: No space left on device\n"
     assert ran.returncode == 2
+
+
+@pytest.mark.parametrize(("unbuffered", "written"), [("", ""), ("1", "你好\n")])
+def test_an_unbuffered_output_stays_so(environment, unbuffered, written):
+    code = (
+        "import os, sys\n"
+        "from glmlite.cli.output import name_standard_output\n"
+        "name_standard_output()\n"
+        "sys.stdout.write('你好\\n')\n"
+        "os._exit(0)\n"  # nothing is flushed
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env={**environment, "PYTHONUNBUFFERED": unbuffered},
+        check=False,
+    )
+    assert ran.stdout.decode() == written
 
 
 def test_a_lost_report_does_not_hide_the_bundle():

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import stat
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from glmlite.cli.repl.conversation import Message
 from glmlite.errors import ConfigError, TokenizerError
+from glmlite.regular_file import read_regular
 from glmlite.text.messages import check_messages
 
 MAX_BYTES = 16 * 2**20
@@ -83,12 +83,7 @@ def load_messages(path: Path) -> list[Message]:
 
 
 def _read(path: Path) -> bytes:
-    # Opened before it is looked at, and without blocking: a pipe or a device is refused, not read.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ConfigError("{path} is not a regular file.", path=str(path))
-        content = file.read(MAX_BYTES + 1)
+    content = read_regular(path, MAX_BYTES)
     if len(content) > MAX_BYTES:
         raise ConfigError(
             "{path} is larger than {limit} bytes, too large for a saved conversation.",

@@ -185,6 +185,7 @@ def _open_graphs(
         prefix_length=manifest.prefix_length,
         prefix_cache=manifest.prefix_cache,
         producer=producer,
+        quantized=weights.quantization != "none",
     )
     if all(g.phase == "score" for g in graphs.graphs):
         raise EngineError(

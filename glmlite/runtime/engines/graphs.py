@@ -25,6 +25,7 @@ class GraphSet:
         model: the model's sizes. dtype: of weights and cache, as exported.
         prefix_length: P. prefix_cache: its file in the folder, or None.
         producer: version of the MindSpore that wrote the graphs.
+        quantized: weights are integers, so activations may be rounded on their way to them.
     """
 
     folder: Path
@@ -34,12 +35,13 @@ class GraphSet:
     prefix_length: int
     prefix_cache: str | None
     producer: str
+    quantized: bool = False
 
     def spec(self, engine: str) -> EngineSpec:
         """What an engine of these graphs can run."""
         chunks = {g.tokens for g in self.graphs if g.phase != "score"}
         scores = {g.tokens for g in self.graphs if g.phase == "score"}
-        return EngineSpec(
+        spec = EngineSpec(
             name=engine,
             vocab_size=self.model.vocab_size,
             batch_size=self.graphs[0].batch_size,
@@ -47,6 +49,7 @@ class GraphSet:
             score_sizes=tuple(sorted(scores)),
             capacity=max(g.cache_length for g in self.graphs) - self.prefix_length,
         )
+        return dataclasses.replace(spec, score_tolerance=0.0) if self.quantized else spec
 
     def job(self, engine: str, options: EngineOptions) -> dict[str, Any]:
         """The same as plain data, for `glmlite.toolchain.engine.open_engine`."""

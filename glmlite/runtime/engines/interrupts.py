@@ -10,10 +10,14 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def interrupt_deferred() -> Iterator[None]:
+def interrupt_deferred(insistent: bool = True) -> Iterator[None]:
     """Hold Ctrl-C back until the block is done, so that nothing is cut; a second comes through.
 
     Compiled packages are to be imported so: a KeyboardInterrupt inside becomes an ImportError.
+
+    Args:
+        insistent: whether a second comes through; False only for what takes moments and would be
+            lost.
     """
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored or threading.current_thread() is not threading.main_thread():
@@ -23,7 +27,7 @@ def interrupt_deferred() -> Iterator[None]:
 
     def hold(signum: int, frame: FrameType | None) -> None:
         nonlocal pressed
-        if pressed:
+        if pressed and insistent:
             raise KeyboardInterrupt
         pressed = True
 

@@ -72,8 +72,9 @@ class OnnxCache(Cache):
                 self.current[2 * layer + part][:, :, : shape.prefix_length] = values
 
     def _allocate(self, length: int) -> None:
-        self.current = self._zeros(length)
-        self.other = self.current if self.shape.in_place else self._zeros(length)
+        current = self._zeros(length)
+        other = current if self.shape.in_place else self._zeros(length)
+        self.current, self.other = current, other
 
     def _zeros(self, length: int) -> list[Float32Array]:
         s = self.shape
@@ -86,15 +87,19 @@ class OnnxCache(Cache):
         return int(self.current[0].shape[2])
 
     def grow(self, slots: int) -> None:
-        """Make room for so many slots (prefix included; at most the largest S)."""
+        """Make room for so many slots (prefix included; at most the largest S).
+
+        Raises:
+            MemoryError: there is none; the cache is as it was.
+        """
         if slots <= self.length:
             return
         # An eighth more than needed: little to attend to in vain, and few moves.
         length = min(_rounded(slots + slots // 8), self.shape.cache_length)
-        with interrupt_deferred():
+        with interrupt_deferred(insistent=False):
             old, used = self.current, self.length
-            self.bindings.clear()
             self._allocate(length)
+            self.bindings.clear()
             # One after the other, so that never both copies of all layers are in memory.
             for array in reversed(self.current):
                 array[:, :, :used] = old.pop()
@@ -116,12 +121,19 @@ class OnnxCache(Cache):
 
 
 def _fresh(sizes: tuple[int, ...]) -> Float32Array:
-    """Zeros in pages of their own, which the system has back as soon as they are dropped."""
+    """Zeros in pages of their own, which the system has back as soon as they are dropped.
+
+    Raises:
+        MemoryError: there is not so much.
+    """
     nbytes = 4 * math.prod(sizes)
-    if hasattr(mmap, "MAP_PRIVATE"):  # else a forked child would write into its parent's cache
-        pages = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    else:
-        pages = mmap.mmap(-1, nbytes)
+    try:
+        if hasattr(mmap, "MAP_PRIVATE"):  # else a forked child would write into its parent's cache
+            pages = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        else:
+            pages = mmap.mmap(-1, nbytes)
+    except OSError as error:
+        raise MemoryError from error
     return np.frombuffer(pages, np.float32).reshape(sizes)
 
 
