@@ -100,11 +100,6 @@ def print_report(report: TuneReport) -> None:
     rows = []
     for found in report.measurements:
         prefill, decode = found.prefill.rate(found.prompt_tokens), found.decode.rate(1)
-        is_best = (found.threads, found.spinning, found.prefill_chunk) == (
-            report.best.threads,
-            report.best.spinning,
-            report.best.prefill_chunk,
-        )
         rows.append(
             [
                 found.threads,
@@ -113,7 +108,7 @@ def print_report(report: TuneReport) -> None:
                 f"{prefill.median:.1f} ({prefill.least:.1f}–{prefill.most:.1f})",
                 f"{decode.median:.1f} ({decode.least:.1f}–{decode.most:.1f})",
                 f"{found.answer_seconds(report.new_tokens):.3g} s",
-                "*" if is_best else "",
+                "*" if found is report.best else "",
             ]
         )
     print_table(

@@ -29,9 +29,10 @@ class TuneReport:
     Attributes:
         path: the bundle's folder.
         new_tokens: of the answer that decided.
-        measurements: in the order in which they were made.
+        measurements: in the order in which they were made; the chosen number of threads has the
+            untuned chunk twice where chunks were compared, the second time beside the others.
         default: the one that runs untuned.
-        best: the chosen one.
+        best: the chosen one of them.
         settings: what was written, or would have been.
         written: whether it was.
     """
@@ -126,11 +127,13 @@ class _Tuner:
                 asleep = self._measure(title, engine, best.threads, False)
             self.found += asleep
             best = choose(best, asleep, new)
+        if len(chunks_for(best.prompt_tokens)) == 1:
+            return default, best
         title = _("Measuring chunks")
         with self._open(best.threads, best.spinning) as engine:
             chunks = self._measure(title, engine, best.threads, best.spinning, best)
-        self.found += [found for found in chunks if found.prefill_chunk != best.prefill_chunk]
-        # Measured side by side in one engine, the longest is the untuned one; steps do not count.
+        self.found += chunks
+        # Measured side by side in one engine, the last is the untuned one; steps do not count.
         return default, choose(chunks[-1], chunks, new_tokens=0)
 
     @contextlib.contextmanager
@@ -151,7 +154,7 @@ class _Tuner:
         spinning: bool,
         chosen: Measurement | None = None,
     ) -> list[Measurement]:
-        """All chunks with the decode steps of `chosen`, or the longest chunk and decode steps."""
+        """All chunks with the decode steps of `chosen`, or the untuned chunk and decode steps."""
         prompt, repeats = self._options.prompt_for(engine.spec.capacity), self._options.repeats
         chunks = chunks_for(prompt) if chosen else chunks_for(prompt)[-1:]
         runs = 1 + repeats * (len(chunks) if chosen else 2)

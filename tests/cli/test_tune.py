@@ -46,6 +46,10 @@ def test_json_of_a_dry_run_in_chinese(glmlite_command, bundle):
     assert report["written"] is False
     assert {m["prefill_chunk"] for m in report["measurements"]} == {32, LARGEST_DYNAMIC_CHUNK}
     assert report["settings"]["prompt_tokens"] == 40
+    *_before, other, untuned = report["measurements"]
+    assert untuned["prefill_chunk"] == LARGEST_DYNAMIC_CHUNK, "measured beside the other chunk"
+    saved = 1 - other["prefill"]["median"] / untuned["prefill"]["median"]
+    assert report["best"] == (other if saved > 0.03 else untuned), "what is listed is what decided"
     assert "测量分块大小" in ran.stderr
     assert not (bundle / "runtime").exists()
 
