@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import glmlite
 from tests.engines.bundles import FORMATS, KINDS, Bundles
 
 _SCRIPT = """
@@ -74,6 +75,22 @@ def test_moved_and_read_only(bundles: Bundles, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
     answers = json.loads(found.stdout.partition("ANSWERS")[2])
     assert answers == [case.greedy_ids] * len(engines)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="folders have names in Unicode there")
+def test_a_folder_whose_name_is_no_unicode(bundles: Bundles, tmp_path: Path) -> None:
+    """Such as one that was named in GBK."""
+    pytest.importorskip("onnxruntime")
+    plain = bundles.export("prefix_wide", **FORMATS["onnx"])
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + "模型".encode("gbk")))
+    shutil.copytree(plain, folder)
+    before = set(os.listdir("/proc/self/fd"))
+    found = []
+    for path in (plain, folder):
+        with glmlite.load(path, engine="onnx") as model:
+            found.append(model.session().feed([5, 200, 31]))
+    assert (found[0] == found[1]).all()
+    assert set(os.listdir("/proc/self/fd")) <= before
 
 
 def test_every_file_is_readable_by_all(bundles: Bundles) -> None:

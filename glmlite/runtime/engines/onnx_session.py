@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +93,8 @@ def open_session(path: Path, threads: int | None, spinning: bool = True) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     options.log_severity_level = _FATAL
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        with _in_unicode(path) as name:
+            return onnxruntime.InferenceSession(name, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise EngineError(
             "ONNX Runtime {version} does not open {path}: {error}",
@@ -99,6 +103,25 @@ def open_session(path: Path, threads: int | None, spinning: bool = True) -> Any:
             path=str(path),
             error=first_words(error),
         ) from error
+
+
+@contextlib.contextmanager
+def _in_unicode(path: Path) -> Iterator[str]:
+    """A name of a file that ONNX Runtime can be told; it takes Unicode only.
+
+    Folders may be named in another encoding, such as GBK. The system then knows the open folder by
+    a name of plain letters, too.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            yield f"/proc/self/fd/{folder}/{path.name}"
+        finally:
+            os.close(folder)
+    else:
+        yield str(path)
 
 
 def first_words(error: BaseException) -> str:
