@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from glmlite.keywords import check_flag, check_keywords, check_path
 from glmlite.progress import Progress
 
 
@@ -34,8 +35,14 @@ def export(
     Raises:
         GlmliteError: says what is wrong and what to do; nothing is left behind.
     """
+    from glmlite.exporter.keys import KNOWN
     from glmlite.exporter.pipeline import run_export
 
+    short = [key.rpartition(".")[2] for key in KNOWN]
+    check_keywords(overrides, [*short, *KNOWN, "toolchain", "progress", "overwrite"])
+    if toolchain is not None:
+        check_path("toolchain", toolchain)
+    check_flag("overwrite", overwrite)
     report = run_export(
         config,
         toolchain=toolchain,
@@ -77,13 +84,14 @@ def quantize(
     from glmlite.quant.cpu_recipe import is_cpu_recipe
     from glmlite.quant.job import Job, QuantizeOptions
 
+    chosen = QuantizeOptions.from_options(options, ("progress", "log"))
+    source, output = check_path("source", source), check_path("output", output)
     if is_cpu_recipe(Path(recipe) if isinstance(recipe, os.PathLike) else recipe):
         from glmlite.quant.cpu_job import CpuJob
         from glmlite.quant.cpu_pipeline import run_cpu
 
-        cpu_job = CpuJob.open(source, recipe, QuantizeOptions(**options))
-        return run_cpu(cpu_job, Path(output), progress=progress).path
+        cpu_job = CpuJob.open(source, recipe, chosen)
+        return run_cpu(cpu_job, output, progress=progress).path
     from glmlite.quant.pipeline import run_quantize
 
-    job = Job.open(source, recipe, QuantizeOptions(**options))
-    return run_quantize(job, Path(output), progress=progress, log=log).path
+    return run_quantize(Job.open(source, recipe, chosen), output, progress=progress, log=log).path

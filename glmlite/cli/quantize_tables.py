@@ -11,6 +11,7 @@ import click
 from glmlite.cli.formatting import format_bytes
 from glmlite.cli.tables import print_pairs, print_table
 from glmlite.i18n import _
+from glmlite.quant.wording import perplexity_change, rounded, signed_percent, text_name
 
 if TYPE_CHECKING:
     from glmlite.bundle.accuracy import AccuracyEntry
@@ -41,16 +42,16 @@ def price(job: Job) -> str:
 
 def print_accuracy(accuracy: AccuracyEntry) -> None:
     """The report as a short table."""
-    change = accuracy.perplexity / accuracy.perplexity_before - 1
+    change = signed_percent(perplexity_change(accuracy))
     print_pairs(
         [
             (
                 _("Measured on"),
-                _("{text}, {tokens} tokens", text=accuracy.text, tokens=accuracy.tokens),
+                _("{text}, {tokens} tokens", text=text_name(accuracy.text), tokens=accuracy.tokens),
             ),
             (
                 _("Perplexity"),
-                f"{accuracy.perplexity_before:.5g} → {accuracy.perplexity:.5g} ({change:+.2%})",
+                f"{accuracy.perplexity_before:.5g} → {accuracy.perplexity:.5g} ({change})",
             ),
             (
                 _("KL divergence"),
@@ -62,7 +63,10 @@ def print_accuracy(accuracy: AccuracyEntry) -> None:
             ),
             (_("Same first choice"), f"{accuracy.top1:.2%}"),
             (_("Hidden states"), _last_layer(accuracy)),
-            (_("Rounded inputs"), "" if accuracy.activations == FLOAT else accuracy.activations),
+            (
+                _("Rounded inputs"),
+                "" if accuracy.activations == FLOAT else rounded(accuracy.activations),
+            ),
         ]
     )
     if accuracy.tensors:
@@ -88,7 +92,12 @@ def print_comparison(reports: Sequence[AccuracyReport]) -> None:
     """Several recipes on the same text, a row each; the first is the float weights'."""
     first = reports[0].entry
     print_pairs(
-        [(_("Measured on"), _("{text}, {tokens} tokens", text=first.text, tokens=first.tokens))]
+        [
+            (
+                _("Measured on"),
+                _("{text}, {tokens} tokens", text=text_name(first.text), tokens=first.tokens),
+            )
+        ]
     )
     click.echo()
     rows = [["-", _("float weights"), "", f"{first.perplexity_before:.5g}", "", "", "", ""]]
@@ -97,10 +106,10 @@ def print_comparison(reports: Sequence[AccuracyReport]) -> None:
         rows.append(
             [
                 report.name,
-                entry.activations,
+                rounded(entry.activations),
                 format_bytes(report.bytes) if report.bytes is not None else "",
                 f"{entry.perplexity:.5g}",
-                f"{entry.perplexity / entry.perplexity_before - 1:+.2%}",
+                signed_percent(perplexity_change(entry)),
                 f"{entry.kl_mean:.2g}",
                 f"{entry.kl_max:.2g}",
                 f"{entry.top1:.2%}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from glmlite.bundle.accuracy import AccuracyEntry
 from glmlite.errors import AccuracyError, ConfigError
 from glmlite.quant.sample import Sample
+from glmlite.quant.wording import perplexity_change, text_name
 
 
 def require_text(sample: Sample) -> None:
@@ -30,7 +31,7 @@ def check_bar(entry: AccuracyEntry, max_increase: float) -> None:
     Raises:
         AccuracyError: the perplexity rose by more.
     """
-    increase = 100 * (entry.perplexity / entry.perplexity_before - 1)
+    increase = 100 * perplexity_change(entry)
     if increase <= max_increase:
         return
     raise AccuracyError(
@@ -38,7 +39,7 @@ def check_bar(entry: AccuracyEntry, max_increase: float) -> None:
         "{most:g} % are allowed. Nothing was written.",
         hint="The matrices that lost most are {worst}. Give them more bits in a copy of the "
         "recipe, take another recipe, or allow more: --max-ppl-increase PERCENT",
-        text=entry.text,
+        text=text_name(entry.text),
         before=entry.perplexity_before,
         after=entry.perplexity,
         increase=increase,

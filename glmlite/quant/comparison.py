@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from glmlite.errors import ExportError
+from glmlite.errors import ConfigError, ExportError
 from glmlite.exporter.weights import INDEX
 from glmlite.i18n import _
 from glmlite.model.parameters import parameter_shapes
@@ -63,8 +64,6 @@ def compare_recipes(
     source = open_source(Path(path).expanduser(), options.config, options.settings)
     jobs = {r: CpuJob.open(path, r, plain) for r in recipes if is_cpu_recipe(_name(r))}
     sample, stats = _read(source, list(jobs.values()), options, progress)
-    if options.max_ppl_increase is not None:
-        require_text(sample)
     try:
         with tempfile.TemporaryDirectory(prefix="glmlite-") as scratch:
             candidates: list[Candidate] = []
@@ -96,22 +95,24 @@ def _read(
     source: CpuSource, jobs: Sequence[CpuJob], options: QuantizeOptions, progress: Progress
 ) -> tuple[Sample, Mapping[str, ActivationStats]]:
     """The text to measure on, and the statistics of another one where a recipe wants them."""
-    for job in jobs:
-        if job.needs_calibration:
-            measured, calibration = job.samples()
-            if options.calibration is not None:
-                size = source.model.vocab_size
-                calibration = text_sample(
-                    source.tokenizer,
-                    size,
-                    options.calibration,
-                    options.tokens,
-                    option="--calibration",
-                )
-            assert calibration is not None  # noqa: S101 - it is needed
-            stats = collect(source.model, source.weights, calibration, source.prefix, progress)
-            return measured, stats
-    return text_sample(source.tokenizer, source.model.vocab_size, options.text, options.tokens), {}
+    wanting = [job for job in jobs if job.needs_calibration]
+    if options.calibration is not None and not wanting:
+        raise ConfigError(
+            "None of these recipes uses a calibration text.",
+            hint="Leave --calibration out. To measure on a text: --text FILE",
+        )
+    if wanting:
+        # As it would be quantized alone.
+        measured, calibration = dataclasses.replace(wanting[0], options=options).samples()
+    else:
+        size = source.model.vocab_size
+        measured = text_sample(source.tokenizer, size, options.text, options.tokens)
+        calibration = None
+    if options.max_ppl_increase is not None:
+        require_text(measured)
+    if calibration is None:
+        return measured, {}
+    return measured, collect(source.model, source.weights, calibration, source.prefix, progress)
 
 
 def _store(

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 from glmlite.bundle import Bundle
 from glmlite.bundle.manifest import GraphEntry, Manifest
 from glmlite.errors import ConfigError
+from glmlite.keywords import check_flag, check_keywords, check_path
 from glmlite.quant.conversion import commands
 from glmlite.quant.converter import Command, Converter, find_converter
 from glmlite.quant.recipe import QuantRecipe, load_recipe
-from glmlite.quant.sample import MAX_TOKENS, Sample, make_sample
+from glmlite.quant.sample import MAX_TOKENS, MIN_TOKENS, Sample, make_sample
 from glmlite.quant.weights import Integer
+from glmlite.runtime.ranges import check_integer, check_number
 
 if TYPE_CHECKING:
     from glmlite.quant.accuracy import AccuracyReport
@@ -28,7 +30,7 @@ SCHEMES = ("ascend_on_the_fly_int8", "lite_dynamic_int8", "portable_int8", "port
 
 @dataclasses.dataclass(frozen=True)
 class QuantizeOptions:
-    """How to quantize.
+    """How to quantize. Paths may be given as text.
 
     Attributes:
         converter: root of a MindSpore Lite package; None: PACKAGE_ROOT, LITE_HOME, the toolchain.
@@ -45,6 +47,9 @@ class QuantizeOptions:
         settings: `["export.cache_length=4096", …]`, where a checkpoint is quantized.
         accuracy: of recipes for CPUs: whether it is measured.
         parity: of recipes for CPUs: whether the graphs are run and compared with the reference.
+
+    Raises:
+        ConfigError: a value is out of its range, or two do not go together.
     """
 
     converter: str | os.PathLike[str] | None = None
@@ -61,6 +66,73 @@ class QuantizeOptions:
     settings: Sequence[str] = ()
     accuracy: bool = True
     parity: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("converter", "text", "calibration"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, check_path(name, value))
+        # A bare name is looked up, and `./name` is not; as a Path they would be the same.
+        for name in ("toolchain", "config"):
+            if (value := getattr(self, name)) is not None:
+                check_path(name, value)
+        object.__setattr__(self, "settings", _settings(self.settings))
+        for name in ("portable", "overwrite", "accuracy", "parity"):
+            check_flag(name, getattr(self, name))
+        check_integer("tokens", self.tokens, MIN_TOKENS)
+        if self.timeout is not None:
+            check_number("timeout", self.timeout, "(0, inf)")
+        if self.max_ppl_increase is not None:
+            check_number("max_ppl_increase", self.max_ppl_increase, "[0, inf)")
+        if self.integer is not None and self.integer not in get_args(Integer):
+            raise ConfigError(
+                "{name} is {found!r}; it must be one of: {known}.",
+                name="integer",
+                found=self.integer,
+                known=", ".join(get_args(Integer)),
+            )
+        self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        if self.max_ppl_increase is not None and not self.accuracy:
+            raise ConfigError(
+                "max_ppl_increase is a bar for the accuracy, which accuracy=False leaves out.",
+                hint="Leave out one of them.",
+            )
+        if self.portable and self.converter is not None:
+            raise ConfigError(
+                "portable=True runs no converter, and converter names one.",
+                hint="Leave out one of them.",
+            )
+        if self.integer is not None and not self.portable:
+            raise ConfigError("integer goes with portable=True only.")
+
+    @classmethod
+    def from_options(
+        cls, options: Mapping[str, Any], others: Iterable[str] = ()
+    ) -> QuantizeOptions:
+        """Options from keyword arguments; a `ConfigError` names the one nearest to a typo.
+
+        Args:
+            options: name -> value.
+            others: names that a caller knows beside.
+        """
+        check_keywords(options, [*(field.name for field in dataclasses.fields(cls)), *others])
+        return cls(**options)
+
+    @property
+    def for_cpus(self) -> tuple[str, ...]:
+        """Names of those that are set and that only recipes for CPUs know."""
+        names = ("calibration", "config", "settings", "accuracy", "parity")
+        plain = QuantizeOptions()
+        return tuple(name for name in names if getattr(self, name) != getattr(plain, name))
+
+
+def _settings(found: object) -> tuple[str, ...]:
+    """`settings` as a tuple; one text is a list of one."""
+    several = [found] if isinstance(found, str) else found
+    if isinstance(several, Sequence) and all(isinstance(setting, str) for setting in several):
+        return tuple(several)
+    raise ConfigError("settings is {found!r}; it must be a list of texts: KEY=VALUE.", found=found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +176,15 @@ class Job:
         Raises:
             GlmliteError: of the kind that fits.
         """
-        opened, loaded = Bundle.open(bundle), load_recipe(recipe)
+        loaded = load_recipe(recipe)
+        if options.for_cpus:
+            raise ConfigError(
+                "{options}: these go with recipes for CPUs; recipe {recipe} is for a converter.",
+                hint="Leave them out.",
+                options=", ".join(options.for_cpus),
+                recipe=loaded.name,
+            )
+        opened = Bundle.open(bundle)
         manifest = opened.manifest
         quantization = manifest.weights.quantization
         if quantization in SCHEMES or quantization.startswith("cpu_"):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from glmlite.errors import ConfigError
-from glmlite.i18n import _
 from glmlite.regular_file import decode, read_regular
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ MIN_TOKENS = 16
 _MAX_BYTES = 16 << 20
 _SEED = 20231027
 _DRAWN = 512
+# Labels of what is no file of the user's, as manifests keep them; see `wording.text_name`.
+DEMO_CORPUS, RANDOM_IDS = "demo corpus", "random ids"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Sample:
     """Ids to predict.
 
     Attributes:
-        label: where they come from, for the report.
+        label: where they come from, for the report: a file's name, DEMO_CORPUS or RANDOM_IDS.
         windows: ids, each from position 0 on.
         given: so many ids of each window are not predicted; 2 for `[gMASK] sop`.
         answers: for each window the places of the ids that are predicted, ascending and behind the
@@ -128,14 +129,14 @@ def text_sample(
                 option=option,
             )
         drawn = np.random.default_rng(_SEED).integers(0, vocab_size, _DRAWN).tolist()
-        sample = cut(_("random ids"), drawn[1:], drawn[:1], tokens=tokens)
+        sample = cut(RANDOM_IDS, drawn[1:], drawn[:1], tokens=tokens)
         return dataclasses.replace(sample, is_text=False)
     if text is None and tokenizer.family != "base":
         sample = corpus_sample(tokenizer, tokens)
         _check_ids(max(max(window) for window in sample.windows), vocab_size)
         return sample
     label, content = (
-        (text.name, read_text(text, option)) if text else (_("demo corpus"), corpus_text())
+        (DEMO_CORPUS, corpus_text()) if text is None else (text.name, read_text(text, option))
     )
     ids = tokenizer.encode(content)
     if len(ids) < MIN_TOKENS:
@@ -218,7 +219,7 @@ def corpus_sample(tokenizer: Tokenizer, tokens: int = MAX_TOKENS) -> Sample:
             windows.append(ids)
             known = enumerate(zip(labels[:-1], ids[1:], strict=True), 1)
             answers.append(tuple(place for place, (label, own) in known if label == own))
-    return Sample(_("demo corpus"), tuple(windows), 0, tuple(answers))
+    return Sample(DEMO_CORPUS, tuple(windows), 0, tuple(answers))
 
 
 def corpus_text() -> str:

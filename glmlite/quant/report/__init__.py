@@ -16,7 +16,7 @@ __all__ = ["REPORT", "write_report"]
 def write_report(
     path: Path, reports: Sequence[AccuracyReport], family: Family, model: ModelConfig
 ) -> None:
-    """Write the page, in the user's language.
+    """Write the page, in the user's language, whole or not at all.
 
     Args:
         path: of the file.
@@ -27,4 +27,11 @@ def write_report(
     from glmlite.quant.report.page import render
 
     about = f"{family}, {model.num_layers} × {model.hidden_size}"
-    path.write_text(render(reports, about), encoding="utf-8")
+    page = render(reports, about)
+    # Beside its place and then renamed: an older page is never half replaced.
+    unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        unfinished.write_text(page, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -9,16 +9,8 @@ from glmlite.quant.accuracy import AccuracyReport
 from glmlite.quant.report import figures, plots
 from glmlite.quant.report.markup import Markup, join, table, tag
 from glmlite.quant.report.style import STYLE
-from glmlite.quant.report.words import (
-    change,
-    percent,
-    place,
-    rounded,
-    signed_percent,
-    size,
-    span,
-    verdict,
-)
+from glmlite.quant.report.words import percent, place, size, span, verdict
+from glmlite.quant.wording import perplexity_change, rounded, signed_percent, text_name
 
 
 def render(reports: Sequence[AccuracyReport], model: str) -> str:
@@ -37,7 +29,7 @@ def render(reports: Sequence[AccuracyReport], model: str) -> str:
     measured = _(
         "{tokens} tokens of “{text}”, in windows of {window}",
         tokens=entry.tokens,
-        text=entry.text,
+        text=text_name(entry.text),
         window=entry.window,
     )
     parts = [tag("h1", title), tag("p", f"{model} · {measured}", class_="soft")]
@@ -71,7 +63,7 @@ def _cards(report: AccuracyReport) -> Markup:
     cards = [
         (
             _("Perplexity"),
-            signed_percent(change(report)),
+            signed_percent(perplexity_change(report.entry)),
             _(
                 "from {before:.5g} to {after:.5g}; how surprised the model is by the text",
                 before=entry.perplexity_before,
@@ -112,7 +104,7 @@ def comparison(reports: Sequence[AccuracyReport]) -> Markup:
             report.name,
             size(report.bytes),
             f"{report.entry.perplexity:.5g}",
-            signed_percent(change(report)),
+            signed_percent(perplexity_change(report.entry)),
             f"{report.entry.kl_mean:.2g}",
             f"{report.entry.kl_max:.2g}",
             percent(report.entry.top1),

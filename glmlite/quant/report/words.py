@@ -7,7 +7,7 @@ import re
 from glmlite.i18n import _
 from glmlite.model.parameters import OUTPUT
 from glmlite.quant.accuracy import AccuracyReport
-from glmlite.quant.activations import BLOCK, TOKEN
+from glmlite.quant.wording import perplexity_change, signed_percent
 
 _LAYER = re.compile(r"transformer\.encoder\.layers\.(\d+)\.(?:self_attention|mlp)\.(\w+)\.weight")
 # The matrices of a layer, in the order of computing, as `kind_of` names them.
@@ -27,23 +27,9 @@ def place(name: str) -> str:
     return kind if layer is None else f"{layer}\u00a0·\u00a0{kind}"
 
 
-def rounded(rule: str) -> str:
-    """How a matrix' input is rounded; see `activations.Rounding`."""
-    if rule == TOKEN:
-        return _("int8 per token")
-    if rule.startswith(BLOCK):
-        return _("int8 per block of {size}", size=rule.removeprefix(BLOCK).strip())
-    return rule
-
-
 def percent(share: float) -> str:
     """A share with enough digits to tell small ones from none."""
     return f"{share:.2%}" if share >= 1e-3 or share == 0 else f"{share:.1e}"
-
-
-def signed_percent(share: float) -> str:
-    """A change."""
-    return f"{share:+.2%}"
 
 
 def span(low: float, high: float) -> str:
@@ -62,11 +48,6 @@ def size(count: int | None) -> str:
     return f"{amount:.3g} {unit}"
 
 
-def change(report: AccuracyReport) -> float:
-    """Relative change of the perplexity."""
-    return report.entry.perplexity / report.entry.perplexity_before - 1
-
-
 def verdict(report: AccuracyReport) -> str:
     """The whole report in a sentence or two."""
     entry = report.entry
@@ -75,7 +56,7 @@ def verdict(report: AccuracyReport) -> str:
             "With {recipe}, perplexity changes by {change} and {same} of the first choices stay "
             "the same.",
             recipe=report.name,
-            change=signed_percent(change(report)),
+            change=signed_percent(perplexity_change(entry)),
             same=percent(entry.top1),
         )
     ]
