@@ -27,7 +27,7 @@ def read_regular(path: Path, limit: int) -> bytes:
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(mode):
-            raise ConfigError("{file} is not a regular file.", file=path.name)
+            raise ConfigError("{file} is not a regular file.", file=str(path))
         return file.read(limit + 1)
 
 

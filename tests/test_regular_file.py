@@ -20,7 +20,7 @@ def test_what_is_no_regular_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     os.mkfifo(pipe)
     for path in (pipe, Path("/dev/zero")):
         for read in (lambda p: read_regular(p, 10), read_yaml):
-            with pytest.raises(ConfigError, match="is not a regular file"):
+            with pytest.raises(ConfigError, match=f"^{path} is not a regular file"):
                 read(path)
         monkeypatch.setattr("glmlite.quant.recipe.find_recipe", lambda kind, name, p=path: p)
         with pytest.raises(ConfigError, match="is not a regular file"):

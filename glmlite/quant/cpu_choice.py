@@ -16,7 +16,11 @@ from glmlite.toolchain.quantized import BLOCK_SIZES
 Scheme = Literal["block", "column", "row", "float32", "share"]
 
 SCHEMES = ("block", "column", "row")
+# Of what patterns say nothing of, which is multiplied with.
+_DEFAULT_SCHEMES = SCHEMES[:2]
 _BITS = {"block": (4, 8), "column": (7, 8), "row": (8,)}
+# ONNX Runtime's 2 and 3 allow float16 and bfloat16; on CPUs, graphs of float32 get neither.
+_ACCURACY_LEVELS = (0, 1, 4)
 # Keys of a choice, and the schemes that they go with.
 KEYS = {
     "scheme": SCHEMES,
@@ -103,16 +107,17 @@ def read_choice(
         if own[key] is not True:
             where.child(key).refuse(own[key], "true")
         return Choice("share")
-    if "scheme" not in {**above, **own}:
+    given = own.get("scheme", above.get("scheme"))
+    if given is None:
         raise ConfigError(
             "{file}: {key} is missing; it says how matrices are stored: {known}.",
             hint="Start from a shipped one, such as {example}.",
             file=where.file,
             key=where.child("scheme").key,
-            known="block | column",
+            known=" | ".join(_DEFAULT_SCHEMES),
             example="quant/cpu_int4.yaml",
         )
-    scheme = schema.choice(where.child("scheme"), own.get("scheme", above.get("scheme")), SCHEMES)
+    scheme = schema.choice(where.child("scheme"), given, SCHEMES if above else _DEFAULT_SCHEMES)
     result: dict[str, Any] = {"scheme": scheme}
     # What stands above goes with another scheme, perhaps.
     inherited = above if above.get("scheme") == scheme else {}
@@ -134,9 +139,14 @@ def _value(key: str, value: Any, where: Where, scheme: str) -> Any:
     if key == "method":
         known = METHODS if scheme != "row" else METHODS[:2]
         return schema.choice(where, value, known)
-    if key in ("bits", "block_size"):
-        known_numbers = BLOCK_SIZES if key == "block_size" else _BITS[scheme]
+    numbers = {
+        "bits": _BITS[scheme],
+        "block_size": BLOCK_SIZES,
+        "accuracy_level": _ACCURACY_LEVELS,
+    }
+    if key in numbers:
+        known_numbers = numbers[key]
         if type(value) is not int or value not in known_numbers:
             where.refuse(value, " | ".join(map(str, known_numbers)))
         return value
-    return schema.whole(where, value, 0, 4 if key == "accuracy_level" else 1024)
+    return schema.whole(where, value, 0, 1024)

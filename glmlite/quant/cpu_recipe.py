@@ -92,8 +92,8 @@ class CpuRecipe:
         if not any(c.scheme in SCHEMES for c in (*first.values(), *(second or {}).values())):
             raise ConfigError(
                 "Recipe {recipe} quantizes no weight of this model.",
-                hint="It keeps every matrix float32; glmlite export makes such bundles: glmlite "
-                "export --format onnx",
+                hint="It keeps every matrix float32. Such bundles come from: glmlite export "
+                "--config NAME --checkpoint DIR --set export.format=onnx",
                 recipe=self.name,
             )
         if second is None:
@@ -195,12 +195,31 @@ def _mapping(value: Any, where: Where) -> Mapping[str, Any]:
 
 def _check_keys(data: Mapping[str, Any], known: tuple[str, ...], where: Where) -> None:
     for key in data:
-        if key not in known:
+        if key in known:
+            continue
+        path = ascii(where.child(str(key)).key)[1:-1]
+        place = {
+            "tensors": _("at the top of the recipe or of prefill"),
+            "prefill": _("at the top of the recipe"),
+            "keep": _("below a pattern of tensors"),
+            "share": _("below a pattern of prefill.tensors"),
+        }.get(key)
+        if place is not None:
             raise ConfigError(
-                "{file}: there is no key {key}; did you mean {near}?",
-                hint="All keys: {known}.",
+                "{file}: {key} stands where {name} cannot; it belongs {place}.",
                 file=where.file,
-                key=ascii(where.child(str(key)).key)[1:-1],
-                near=difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0],
-                known=", ".join(known),
+                key=path,
+                name=key,
+                place=place,
             )
+        near = difflib.get_close_matches(str(key), known, n=1)
+        raise ConfigError(
+            "{file}: there is no key {key}; did you mean {near}?"
+            if near
+            else "{file}: there is no key {key}.",
+            hint="All keys: {known}.",
+            file=where.file,
+            key=path,
+            near="".join(near),
+            known=", ".join(known),
+        )

@@ -99,14 +99,10 @@ class TunedSettings:
             _fail(_("it is no JSON object"))
         fields = {field.name for field in dataclasses.fields(cls)}
         unknown, missing = sorted(set(data) - fields), sorted(fields - set(data))
-        if unknown or missing:
-            _fail(
-                _(
-                    "it has unknown keys [{unknown}] and lacks [{missing}]",
-                    unknown=", ".join(unknown)[:_MAX_NAME],
-                    missing=", ".join(missing),
-                )
-            )
+        if unknown:
+            _fail(_("it has unknown keys [{unknown}]", unknown=", ".join(unknown)[:_MAX_NAME]))
+        if missing:
+            _fail(_("it lacks {name}", name=", ".join(missing)))
         return cls(**data)
 
     @property
