@@ -203,7 +203,13 @@ def quantize(
         raise click.UsageError(_("Recipes for CPUs run no command that could be printed."))
     if for_cpus or len(recipes) > 1:
         from glmlite.cli.quantize_cpu import compare, quantize_for_cpus
+        from glmlite.quant.cpu_job import check_options
+        from glmlite.quant.report.place import check_page
 
+        for recipe in for_cpus:
+            check_options(Path(recipe).stem, chosen)
+        if report is not None:
+            check_page(report)
         if accuracy_only:
             compare(source, recipes, chosen, report, as_json)
         else:

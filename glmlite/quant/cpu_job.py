@@ -11,8 +11,31 @@ from glmlite.errors import ConfigError
 from glmlite.quant.bar import require_text
 from glmlite.quant.cpu_recipe import Choice, CpuRecipe, load_cpu_recipe
 from glmlite.quant.cpu_source import CpuSource, open_source
-from glmlite.quant.job import QuantizeOptions
+from glmlite.quant.job import TIMEOUT, QuantizeOptions
 from glmlite.quant.sample import Sample, text_sample
+
+
+def check_options(recipe: str, options: QuantizeOptions) -> None:
+    """Refuse options that only converters and toolchains heed.
+
+    Args:
+        recipe: name, for messages.
+        options: of the caller.
+
+    Raises:
+        ConfigError: one is set.
+    """
+    if (
+        options.converter is not None
+        or options.portable
+        or options.toolchain is not None
+        or options.timeout not in (None, TIMEOUT)
+    ):
+        raise ConfigError(
+            "Recipe {recipe} is for ONNX Runtime; it runs no converter and no toolchain.",
+            hint="Leave --converter, --portable, --timeout and --toolchain out.",
+            recipe=recipe,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +74,10 @@ class CpuJob:
             GlmliteError: of the kind that fits.
         """
         loaded = load_cpu_recipe(Path(recipe) if isinstance(recipe, os.PathLike) else recipe)
-        if options.converter is not None or options.portable or options.toolchain is not None:
-            raise ConfigError(
-                "Recipe {recipe} is for ONNX Runtime; it runs no converter and no toolchain.",
-                hint="Leave --converter, --portable and --toolchain out.",
-                recipe=loaded.name,
-            )
+        check_options(loaded.name, options)
         source = open_source(Path(path).expanduser(), options.config, options.settings)
         first, second = loaded.resolve(source.model)
+        options = dataclasses.replace(options, parity=options.parity and source.parity)
         job = cls(source, loaded, first, second, options)
         if options.calibration is not None and not job.needs_calibration:
             raise ConfigError(

@@ -13,6 +13,7 @@ import glmlite
 from glmlite.bundle.manifest import FileEntry, Manifest, WeightsEntry
 from glmlite.bundle.store import check_output, describe_files, publish, staging
 from glmlite.errors import ExportError
+from glmlite.exporter.onnx_graph.builder import import_onnx
 from glmlite.exporter.weights import DATA, INDEX, PREFIX_CACHE, WEIGHTS, write_prefix
 from glmlite.i18n import _
 from glmlite.model.parameters import parameter_shapes
@@ -25,8 +26,10 @@ from glmlite.quant.cpu_graphs import compare_with_reference, emit_graphs
 from glmlite.quant.cpu_job import CpuJob
 from glmlite.quant.cpu_weights import write_cpu_weights
 from glmlite.quant.job import QuantizeReport
+from glmlite.quant.output import check_apart, check_space, chosen_bytes
 from glmlite.quant.report import REPORT, write_report
 from glmlite.quant.weights import stored_bytes
+from glmlite.runtime.engines.onnx_session import import_onnxruntime
 from glmlite.toolchain.quantized import PREFILL, companions
 from glmlite.toolchain.weights import WeightsIndex
 
@@ -47,11 +50,18 @@ def run_cpu(job: CpuJob, output: Path, *, progress: Progress | None = None) -> Q
     started = time.monotonic()
     progress = progress or NoProgress()
     output = output.expanduser().absolute()
+    if job.source.path is not None:
+        check_apart(job.source.path, output)
     check_output(output, job.options.overwrite)
+    import_onnx()
+    if job.options.parity:
+        import_onnxruntime()
     for note in job.source.notes:
         progress.stage(note)
     try:
         with staging(output, job.options.overwrite) as folder:
+            sets = [job.first] if job.second is None else [job.first, job.second]
+            check_space(folder, chosen_bytes(job.source.model, *sets))
             manifest, reports = _fill(job, folder, progress)
             publish(folder, manifest.to_json(), output)
     except OSError as error:

@@ -14,10 +14,12 @@ from glmlite.checkpoint import WeightSource
 from glmlite.checkpoint.prefix import Prefix
 from glmlite.errors import ConfigError
 from glmlite.exporter.config import load_config
-from glmlite.exporter.keys import parse_overrides
+from glmlite.exporter.keys import merge_overrides, parse_overrides
 from glmlite.exporter.pipeline import TOKENIZER
 from glmlite.exporter.plan import make_plan
+from glmlite.i18n import _
 from glmlite.model.config import Family, ModelConfig
+from glmlite.quant.cpu_settings import check_settings
 from glmlite.quant.overflow import CheckedWeights
 from glmlite.text import Tokenizer
 
@@ -38,6 +40,8 @@ class CpuSource:
         checkpoint: fingerprint, for the manifest.
         producer: what the manifest says of the source.
         notes: what the user should know.
+        path: where it lies, or None.
+        parity: whether the export recipe wants graphs to be compared with the reference.
     """
 
     model: ModelConfig
@@ -53,6 +57,8 @@ class CpuSource:
     checkpoint: dict[str, Any]
     producer: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    path: Path | None = None
+    parity: bool = True
 
     @property
     def prefix_length(self) -> int:
@@ -108,14 +114,18 @@ def _from_bundle(bundle: Bundle) -> CpuSource:
         bytes=sum(entry.size for entry in manifest.files.values()),
         checkpoint=manifest.checkpoint,
         producer=manifest.producer,
+        notes=_flavor_notes(*(graph.flavor for graph in manifest.graphs)),
+        path=bundle.path,
     )
 
 
 def _from_checkpoint(path: Path, config: str | Path | None, settings: Sequence[str]) -> CpuSource:
-    # Where it goes is not the recipe's business here.
-    overrides: dict[str, Any] = {"export.output": "-", **parse_overrides(settings)}
-    overrides |= {"model.checkpoint": path, "export.format": "onnx", "export.flavor": "ort"}
-    plan = make_plan(load_config({} if config is None else config, overrides))
+    overrides: dict[str, Any] = parse_overrides(settings)
+    check_settings(merge_overrides({}, overrides))
+    # Where it goes and in which format is not the export recipe's business here.
+    overrides |= {"export.output": "-", "model.checkpoint": path, "export.format": "onnx"}
+    loaded = load_config({} if config is None else config, overrides)
+    plan = make_plan(loaded)
     entry = None
     if plan.tokenizer is not None:
         entry = TokenizerEntry(TOKENIZER, plan.tokenizer.special_ids)
@@ -133,5 +143,18 @@ def _from_checkpoint(path: Path, config: str | Path | None, settings: Sequence[s
         bytes=int(fingerprint.get("bytes", 0)),
         checkpoint=fingerprint,
         producer={},
-        notes=tuple(plan.checkpoint.notes()),
+        notes=(*loaded.remarks, *plan.checkpoint.notes(), *_flavor_notes(plan.flavor)),
+        path=path,
+        parity=plan.parity_layers > 0,
+    )
+
+
+def _flavor_notes(*flavors: str | None) -> tuple[str, ...]:
+    if "standard" not in flavors:
+        return ()
+    return (
+        _(
+            "Quantized graphs need operators of ONNX Runtime: the new bundle's flavor is ort, not "
+            "standard."
+        ),
     )

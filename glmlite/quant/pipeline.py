@@ -22,6 +22,7 @@ from glmlite.quant.bar import check_bar, require_text
 from glmlite.quant.conversion import convert_graphs
 from glmlite.quant.converter import find_converter
 from glmlite.quant.job import Job, QuantizeReport
+from glmlite.quant.output import check_apart, check_space, rounded_bytes
 from glmlite.quant.portable import choose_integer, compare, export_portable
 from glmlite.quant.process import Log
 from glmlite.quant.report import REPORT, write_report
@@ -85,12 +86,14 @@ def run_quantize(
     started = time.monotonic()
     progress, log = progress or NoProgress(), log or (lambda line: None)
     output = output.expanduser().absolute()
+    check_apart(job.bundle.path, output)
     check_output(output, job.options.overwrite)
     sample = job.sample()
     if job.options.max_ppl_increase is not None:
         require_text(sample)
     try:
         with staging(output, job.options.overwrite) as folder:
+            check_space(folder, _least_bytes(job))
             _copy_along(job.bundle, folder)
             if job.options.portable:
                 made = _portable(job, folder, progress)
@@ -111,6 +114,13 @@ def run_quantize(
         progress.done()
     before = sum(entry.size for entry in job.bundle.manifest.files.values())
     return QuantizeReport(output, manifest, before, time.monotonic() - started)
+
+
+def _least_bytes(job: Job) -> int:
+    """One set of weights. A converter's graphs hold more, how much more only it knows."""
+    manifest = job.bundle.manifest
+    dtype = "float32" if job.options.portable else manifest.weights.dtype
+    return rounded_bytes(manifest.model, job.names, dtype)
 
 
 def _copy_along(bundle: Bundle, folder: Path) -> None:
