@@ -53,8 +53,8 @@ def describe(form: Mapping[str, Any]) -> str:
     if scheme == "row":
         return _("int{bits} rows", bits=bits)
     if outliers := form.get("outliers"):
-        return _("int{bits} columns, {count} kept float", bits=bits, count=len(outliers))
-    return _("int{bits} columns", bits=bits)
+        return _("int8 columns ({bits} bits), {count} kept float", bits=bits, count=len(outliers))
+    return _("int8 columns ({bits} bits)", bits=bits)
 
 
 def _stored_bytes(index: WeightsIndex, names: Iterable[str], prefix: str) -> int:

@@ -96,7 +96,7 @@ def test_a_stored_network_is_described(tmp_path: Path) -> None:
     subject = Subject(tmp_path, CHOICES["w8a8"])
     (report,) = subject.measure(subject.candidate)
     assert report.bytes == sum(e["nbytes"] for e in subject.index.tensors.values())
-    assert {t.scheme for t in report.tensors} == {"int7 columns"}
+    assert {t.scheme for t in report.tensors} == {"int8 columns (7 bits)"}
     assert report.entry.activations == "int8 per token"
     # Smoothing changes weights a lot, and what they stand for a little.
     assert max(t.weight_error for t in report.tensors) < 0.05
