@@ -87,8 +87,14 @@ def _source(prompt: str | None, ids: str | None, chat: bool) -> str | list[int]:
     assert prompt is not None  # noqa: S101 -- one of the two is given
     if prompt != "-":
         return prompt
+    given = sys.stdin.buffer.read()
+    if not given:
+        raise ConfigError(
+            "Standard input is empty, and --prompt - reads the prompt from it.",
+            hint="To continue nothing, give an empty prompt: --prompt ''",
+        )
     try:
-        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+        return given.decode("utf-8").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise ConfigError("Standard input is not UTF-8 text.") from error
 

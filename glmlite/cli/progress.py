@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from glmlite.cli.formatting import format_bytes, printable
+from glmlite.progress import NoProgress
 
 if TYPE_CHECKING:
     import rich.progress
@@ -26,7 +27,8 @@ class PlainProgress:
     def stage(self, title: str, total: float | None = None, unit: str = "") -> None:
         """See `glmlite.progress.Progress.stage`."""
         seconds = time.monotonic() - self._start
-        size = f" ({format_amount(total, unit)})" if total and unit else ""
+        # One of one says nothing, and would need another word than several.
+        size = f" ({format_amount(total, unit)})" if unit and total and total != 1 else ""
         self._stream.write(f"[{seconds:7.1f} s] {printable(title)}{size}\n")
         self._stream.flush()
 
@@ -35,6 +37,9 @@ class PlainProgress:
 
     def done(self) -> None:
         """See `glmlite.progress.Progress.done`."""
+
+    def abandon(self) -> None:
+        """Nothing is to be closed."""
 
 
 class BarProgress:
@@ -107,16 +112,59 @@ def format_amount(amount: float, unit: str, total: float | None = None) -> str:
     return f"{done} {unit}".rstrip()
 
 
+class _Nothing(NoProgress):
+    """What a display becomes that has failed."""
+
+    def abandon(self) -> None:
+        """Nothing is drawn."""
+
+
+class _Decoration:
+    """A display that no work depends on: when it fails, it disappears."""
+
+    def __init__(self) -> None:
+        self._display: PlainProgress | BarProgress | _Nothing = _Nothing()
+        with self._harmless():
+            self._display = BarProgress() if sys.stderr.isatty() else PlainProgress()
+
+    def stage(self, title: str, total: float | None = None, unit: str = "") -> None:
+        """See `glmlite.progress.Progress.stage`."""
+        with self._harmless():
+            self._display.stage(title, total, unit)
+
+    def advance(self, amount: float = 1.0) -> None:
+        """See `glmlite.progress.Progress.advance`."""
+        with self._harmless():
+            self._display.advance(amount)
+
+    def done(self) -> None:
+        """See `glmlite.progress.Progress.done`."""
+        with self._harmless():
+            self._display.done()
+
+    def abandon(self) -> None:
+        """Stop drawing; the current stage stays as far as it came."""
+        with self._harmless():
+            self._display.abandon()
+
+    @contextlib.contextmanager
+    def _harmless(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:
+            broken, self._display = self._display, _Nothing()
+            # Bars hold the streams and the cursor.
+            with contextlib.suppress(Exception):
+                broken.abandon()
+
+
 @contextlib.contextmanager
 def show_progress() -> Iterator[Progress]:
     """The progress display that fits stderr; closed properly whatever happens inside."""
-    if not sys.stderr.isatty():
-        yield PlainProgress()
-        return
-    bars = BarProgress()
+    display = _Decoration()
     try:
-        yield bars
+        yield display
     except BaseException:
-        bars.abandon()
+        display.abandon()
         raise
-    bars.done()
+    display.done()

@@ -13,20 +13,48 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from glmlite.cli import huge_pages
-from glmlite.cli.output import name_standard_output
+from glmlite.cli.streams import prepare_streams
 from glmlite.errors import GlmliteError
 from glmlite.i18n import _
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+# Longer than destructors take, shorter than anybody notices.
+_DESTRUCTOR_SECONDS = 0.01
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     # An exception, so that every `finally` on the way removes what is half-written.
     raise SystemExit(128 + signum)
+
+
+def _repeat_lost_signal(lost: UnraisableHookArgs) -> None:
+    """Send a signal again whose exception was lost: Python drops those of destructors."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        number = signal.SIGINT
+    elif isinstance(lost.exc_value, SystemExit) and lost.exc_value.code == 128 + signal.SIGTERM:
+        number = signal.SIGTERM
+    else:
+        sys.__unraisablehook__(lost)
+        return
+    timer = threading.Timer(_DESTRUCTOR_SECONDS, _send_again, [number])
+    timer.daemon = True
+    timer.start()
+
+
+def _send_again(number: signal.Signals) -> None:
+    """To the main thread, whose waiting it ends; unless all is in order by now."""
+    main = threading.main_thread().ident
+    if main is not None and callable(signal.getsignal(number)):
+        signal.pthread_kill(main, number)
 
 
 def _debugging(arguments: list[str]) -> bool:
@@ -101,11 +129,8 @@ def execute(command: click.Command, name: str, arguments: list[str]) -> int:
 
 def run(command: click.Command, name: str) -> NoReturn:
     """Run `command` with the process's arguments and end the process."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character shows a mark in its place.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    name_standard_output()
+    prepare_streams()
+    sys.unraisablehook = _repeat_lost_signal
     signal.signal(signal.SIGTERM, _terminate)
     huge_pages.is_program = True
     answers_ctrl_c = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN

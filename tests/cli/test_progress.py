@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 
-from glmlite.cli.progress import PlainProgress, format_amount
+from glmlite.cli.progress import BarProgress, PlainProgress, format_amount, show_progress
 from tests.cli.terminal import Terminal
 
 CODE = """
@@ -27,10 +28,12 @@ def test_one_line_per_stage():
     progress.stage("Reading", 2**20, "B")
     progress.advance(5)
     progress.stage("Thinking\x1b[2J")
+    progress.stage("Writing", 1, "graphs")
     progress.done()
-    first, second = stream.getvalue().splitlines()
+    first, second, third = stream.getvalue().splitlines()
     assert first.endswith("s] Reading (1 MiB)")
     assert second.endswith("s] Thinking[2J")
+    assert third.endswith("s] Writing")
 
 
 @pytest.mark.parametrize(
@@ -58,3 +61,55 @@ def test_bars_give_the_cursor_back_when_it_fails(environment):
     with Terminal(["-c", CODE.format(end="raise SystemExit(3)")], environment) as terminal:
         assert terminal.wait() == 3
     assert terminal.seen.rfind("\x1b[?25h") > terminal.seen.rfind("\x1b[?25l")
+
+
+@pytest.mark.parametrize("failing", ["write", "flush"])
+def test_a_display_that_fails_disappears(monkeypatch, failing):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with show_progress() as progress:
+        progress.stage("Reading")
+
+        def fail(*_text: str) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(stream, failing, fail)
+        progress.stage("Thinking")
+        monkeypatch.undo()
+        progress.stage("Writing")
+        progress.advance()
+    assert "Writing" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("failing", ["__init__", "stage", "advance", "done"])
+def test_bars_that_fail_give_the_streams_back(monkeypatch, failing):
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def fail(*_arguments: object) -> None:
+        raise ValueError("odd")
+
+    before = sys.stdout
+    monkeypatch.setattr(sys, "stderr", Screen())
+    monkeypatch.setattr(BarProgress, failing, fail)
+    with show_progress() as progress:
+        progress.stage("Reading", 2)
+        progress.advance()
+    assert sys.stdout is before
+
+
+def test_ctrl_c_in_a_display_is_no_failure_of_it(monkeypatch):
+    def press(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PlainProgress, "advance", press)
+    with pytest.raises(KeyboardInterrupt), show_progress() as progress:
+        progress.advance()
+
+
+def test_no_standard_error_at_all(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    with show_progress() as progress:
+        progress.stage("Reading")
+        progress.advance()

@@ -135,7 +135,7 @@ def test_standard_output_is_full(environment, demo_bundle, unbuffered, options):
 def test_an_unbuffered_output_stays_so(environment, unbuffered, written):
     code = (
         "import os, sys\n"
-        "from glmlite.cli.output import name_standard_output\n"
+        "from glmlite.cli.streams import name_standard_output\n"
         "name_standard_output()\n"
         "sys.stdout.write('你好\\n')\n"
         "os._exit(0)\n"  # nothing is flushed
@@ -222,3 +222,60 @@ def test_signals_let_everything_clean_up(environment, number, code):
     assert out == "cleaned up\n"
     assert "Traceback" not in err
     assert process.returncode == code
+
+
+LOST = """
+import os, signal, sys, time, weakref
+import click
+from glmlite.cli.run import run
+
+class Thing:
+    pass
+
+def die(_reference):
+    os.kill(os.getpid(), signal.Signals[NAME])
+
+@click.command()
+def command():
+    thing = Thing()
+    reference = weakref.ref(thing, die)
+    try:
+        del thing
+        print("went on", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+
+NAME = sys.argv.pop()
+run(command, "glmlite")
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_a_destructor_is_not_lost(environment, name, code):
+    ran = subprocess.run(
+        [sys.executable, "-c", LOST, name],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=20,
+        check=False,
+    )
+    assert ran.stdout == "went on\ncleaned up\n"
+    assert ran.stderr.split() == (["Interrupted."] if code == 130 else [])
+    assert ran.returncode == code
+
+
+def test_other_errors_in_destructors_are_shown(environment):
+    code = (
+        "import click\n"
+        "from glmlite.cli.run import run\n"
+        "class Thing:\n"
+        "    def __del__(self): raise ValueError('odd')\n"
+        "run(click.Command('x', callback=lambda: Thing() and None), 'x')\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert "ValueError: odd" in ran.stderr
+    assert ran.returncode == 0
