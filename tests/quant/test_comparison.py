@@ -90,7 +90,21 @@ def test_fewer_tokens_are_measured(checkpoint: Path, tmp_path: Path) -> None:
     assert report.entry.tokens == 40
 
 
-def test_a_bar_needs_a_text(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", [FINE, TWO_SETS], ids=["plain", "calibrated"])
+def test_a_bar_needs_a_text(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """That is said before anything is read."""
+    monkeypatch.delattr(comparison, "collect")
     asked = dataclasses.replace(options(), max_ppl_increase=1.0)
     with pytest.raises(ConfigError, match="needs a text"):
-        compare_recipes(checkpoint, [recipe(tmp_path, "fine.yaml", FINE)], asked)
+        compare_recipes(checkpoint, [recipe(tmp_path, "r.yaml", text)], asked)
+
+
+def test_a_calibration_text_that_no_recipe_uses(
+    checkpoint: Path, tmp_path: Path, small_recipe
+) -> None:
+    recipes = [recipe(tmp_path, "fine.yaml", FINE), small_recipe(name="ascend.cfg")]
+    asked = dataclasses.replace(options(), calibration=tmp_path / "my.txt")
+    with pytest.raises(ConfigError, match="None of these recipes uses a calibration text"):
+        compare_recipes(checkpoint, recipes, asked)

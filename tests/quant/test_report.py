@@ -137,6 +137,9 @@ def test_figures_are_on_the_page(write, reports) -> None:
     assert everything.says("same stays closest to the float weights")
     assert everything.says("No matrix is other than before.")
     assert everything.says("int8 per token")
+    # "same" costs nothing, in no direction.
+    assert everything.says("0.00%")
+    assert not re.search(r"[+-]0\.00%", everything.source)
 
 
 def test_plots_follow_the_page(write, reports) -> None:
