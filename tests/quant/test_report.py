@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from glmlite.quant.activations import Rounding
 from glmlite.quant.report import plots, write_report
 from glmlite.quant.report.markup import Markup, join, tag
 from glmlite.quant.report.words import percent, place, size
-from glmlite.quant.sample import cut
+from glmlite.quant.sample import DEMO_CORPUS, cut
 from tests.fixtures.models import MODELS
 from tests.quant.networks import Network
 
@@ -175,6 +176,8 @@ def test_without_matplotlib_the_page_says_what_to_install(write, reports, monkey
 
 
 def test_in_chinese(write, reports, chinese) -> None:
+    entry = dataclasses.replace(reports[0].entry, text=DEMO_CORPUS)
+    assert write([dataclasses.replace(reports[0], entry=entry)]).says("演示语料")
     page = write(reports)
     assert ("lang", "zh-CN") in page.attributes
     assert page.says("困惑度")
