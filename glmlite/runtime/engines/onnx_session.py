@@ -13,11 +13,13 @@ from typing import Any
 from glmlite.errors import EngineError
 from glmlite.runtime.chunks import LARGEST_DYNAMIC_CHUNK
 from glmlite.runtime.engines.interrupts import interrupt_deferred
+from glmlite.runtime.engines.mapped_pages import pages_given_back
 from glmlite.runtime.engines.versions import version_key
 from glmlite.runtime.threads import default_threads
 
 # The first one whose MatMulNBits takes 8 bits on a CPU.
 MINIMUM = "1.22"
+_PARALLEL = "session.prepack.enable_parallel"
 # Of ONNX Runtime's log: what it throws is told in our own words.
 _FATAL = 4
 
@@ -93,7 +95,9 @@ def open_session(path: Path, threads: int | None, spinning: bool = True) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     options.log_severity_level = _FATAL
     try:
-        with _in_unicode(path) as name:
+        with _in_unicode(path) as name, pages_given_back(path.parent) as is_bounded:
+            # On all threads, for which it holds on to all that is mapped.
+            options.add_session_config_entry(_PARALLEL, str(int(is_bounded)))
             return onnxruntime.InferenceSession(name, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise EngineError(
