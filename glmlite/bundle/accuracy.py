@@ -59,5 +59,7 @@ class AccuracyEntry:
         ]
         if not all(is_finite(number) for number in numbers):
             raise ValueError("accuracy holds what is no number")
+        if min(self.perplexity_before, self.perplexity) <= 0:
+            raise ValueError("accuracy holds a perplexity of nothing")
         if len(self.tensors) > WORST_TENSORS:
             raise ValueError(f"accuracy lists more than {WORST_TENSORS} tensors")

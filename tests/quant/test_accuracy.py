@@ -256,6 +256,8 @@ _TENSOR = {"name": "x", "weight_error": 0.1, "output_error": 0.1}
     [
         {"text": None},
         {"perplexity": float("nan")},
+        {"perplexity": -1.0},
+        {"perplexity_before": 0},
         {"layers": 3},
         {"layers": ["x"]},
         {"layers": [float("inf")]},
