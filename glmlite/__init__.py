@@ -53,3 +53,8 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'glmlite' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    # Completion shows what is loaded on demand, and not what this module itself imports.
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -57,3 +57,8 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(importlib.import_module(f"glmlite.compat.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'glmlite.compat' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    # Completion shows what is loaded on demand, and not what this module itself imports.
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
