@@ -6,8 +6,9 @@ import dataclasses
 import os
 from typing import Any
 
-from glmlite.errors import EngineError
+from glmlite.errors import ConfigError, EngineError
 from glmlite.runtime.engines.lite_config.build import load_configs
+from glmlite.runtime.ranges import check_integer
 
 DEVICES = ("auto", "cpu", "ascend")
 # More of them only wait for each other, and a great many do nothing else.
@@ -27,6 +28,10 @@ class EngineOptions:
         provider: Lite's Ascend provider, e.g. "ge"; None leaves it to Lite.
         engine_config: Lite's ini file or the name of one in runtime/, or "prefill.ini,decode.ini";
             None takes a shipped one on Ascend (`lite_config.build.DEFAULTS`).
+
+    Raises:
+        ConfigError: a value is of another type, or below its range.
+        EngineError: it names what this machine does not have.
     """
 
     toolchain: str | os.PathLike[str] | None = None
@@ -42,8 +47,16 @@ class EngineOptions:
             raise EngineError(
                 "device is {found!r}; it must be auto, cpu or ascend.", found=self.device
             )
+        for name, least in (("threads", 1), ("device_id", 0), ("rank_id", 0)):
+            value = getattr(self, name)
+            if value is not None or name != "threads":
+                # NumPy's integers are not JSON, which workers are told in.
+                object.__setattr__(self, name, check_integer(name, value, least))
         if self.threads is not None:
-            _check_threads(self.threads)
+            _check_most(self.threads)
+        _check_text("toolchain", self.toolchain, (str, os.PathLike))
+        _check_text("provider", self.provider)
+        _check_text("engine_config", self.engine_config)
         if self.engine_config:
             load_configs(self.engine_config)
 
@@ -80,10 +93,8 @@ class EngineOptions:
         return data
 
 
-def _check_threads(threads: int) -> None:
-    """Refuse what no machine, or not this one, can run."""
-    if threads < 1:
-        raise EngineError("threads is {found}; it must be at least 1.", found=threads)
+def _check_most(threads: int) -> None:
+    """Refuse what this machine cannot run."""
     most = THREADS_PER_PROCESSOR * (os.cpu_count() or 1)
     if threads > most:
         raise EngineError(
@@ -93,3 +104,8 @@ def _check_threads(threads: int) -> None:
             cores=os.cpu_count() or 1,
             most=most,
         )
+
+
+def _check_text(name: str, value: object, kinds: tuple[type, ...] = (str,)) -> None:
+    if value is not None and not isinstance(value, kinds):
+        raise ConfigError("{name} is {found!r}; it must be text.", name=name, found=value)
