@@ -30,8 +30,8 @@ class BenchOptions:
         new_tokens: None: 64, or what then fits.
         batch: rows that are decoded together; 1 measures a single session only.
         repeats: of every measurement.
-        contexts: tokens in the cache at the points of the curve; those that do not fit are left
-            out. Empty: no curve.
+        contexts: tokens in the cache at the points of the curve; empty: no curve. None: those of
+            `CONTEXTS` that fit.
         second_turn: whether a conversation is continued.
         bandwidth: whether the machine's read bandwidth is measured.
         seed: of the random prompts.
@@ -41,7 +41,7 @@ class BenchOptions:
     new_tokens: int | None = None
     batch: int = 1
     repeats: int = REPEATS
-    contexts: tuple[int, ...] = CONTEXTS
+    contexts: tuple[int, ...] | None = None
     second_turn: bool = True
     bandwidth: bool = True
     seed: int = 0
@@ -54,8 +54,22 @@ class BenchOptions:
         check_integer("batch", self.batch, 1)
         check_integer("repeats", self.repeats, 1)
         check_integer("seed", self.seed, 0)
-        for context in self.contexts:
+        for context in self.contexts or ():
             check_integer("contexts", context, 1)
+
+    def check_fit(self, capacity: int, rows: int) -> None:
+        """See that a bundle can hold all that was named; for making one, and before measuring.
+
+        Args:
+            capacity: tokens of its cache.
+            rows: of a batch.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        self.lengths(capacity)
+        self.check_batch(rows)
+        self.fitting_contexts(capacity)
 
     def lengths(self, capacity: int) -> tuple[int, int]:
         """Prompt and new tokens of an answer in a cache of `capacity` tokens.
@@ -98,9 +112,23 @@ class BenchOptions:
             )
 
     def fitting_contexts(self, capacity: int) -> tuple[int, ...]:
-        """Points of the curve, ascending, with room for the steps behind each."""
-        fitting = {c for c in self.contexts if c + CONTEXT_STEPS + 1 <= capacity}
-        return tuple(sorted(fitting))
+        """Points of the curve, ascending, with room for the steps behind each.
+
+        Raises:
+            ConfigError: one that was named does not fit.
+        """
+        wanted = sorted(set(CONTEXTS if self.contexts is None else self.contexts))
+        room = capacity - CONTEXT_STEPS - 1
+        if self.contexts and wanted[-1] > room:
+            raise ConfigError(
+                "A context of {context} tokens and the {steps} that are decoded behind it do not "
+                "fit into the bundle's cache of {capacity} tokens.",
+                hint="Lower --contexts, or export with a larger export.cache_length.",
+                context=wanted[-1],
+                steps=CONTEXT_STEPS + 1,
+                capacity=capacity,
+            )
+        return tuple(context for context in wanted if context <= room)
 
     def conversation(self, capacity: int) -> tuple[int, int] | None:
         """Tokens of the conversation so far and of the next message; None where none fits."""

@@ -12,7 +12,7 @@ from glmlite.bundle import Bundle
 from glmlite.bundle.bundle import MANIFEST
 from glmlite.bundle.store import describe_files, publish, staging
 from glmlite.checkpoint.adapters import AdaptedCheckpoint
-from glmlite.errors import ConfigError, ExportError
+from glmlite.errors import ConfigError, EngineError, ExportError
 from glmlite.exporter.config import ExportSection
 from glmlite.exporter.onnx_backend import OnnxBackend
 from glmlite.exporter.pipeline import describe
@@ -27,6 +27,8 @@ from glmlite.quant.cpu_pipeline import run_cpu
 from glmlite.quant.cpu_recipe import Choice, load_cpu_recipe
 from glmlite.quant.cpu_source import CpuSource
 from glmlite.quant.job import QuantizeOptions
+from glmlite.runtime.engines import EngineOptions
+from glmlite.runtime.engines.onnx_session import import_onnxruntime
 
 NO_RECIPE = "none"
 # Room for the longest context that is measured, and for a conversation.
@@ -94,6 +96,29 @@ class _RandomCheckpoint(RandomWeights):
         return self._model.describe()
 
 
+def check_engine(engine: str, options: EngineOptions) -> None:
+    """See that an engine is here and runs random bundles, before one is made for it.
+
+    Args:
+        engine: a name, see `glmlite.runtime.engines.ENGINES`; "auto" means ONNX Runtime, for nobody
+            makes gigabytes to see how slow NumPy is.
+        options: how it is to run.
+
+    Raises:
+        EngineError: it is missing, or runs no ONNX graphs, or has not these options.
+    """
+    name = "onnx" if engine == "auto" else engine
+    if name not in ("onnx", "reference"):
+        raise EngineError(
+            "Bundles of random weights hold ONNX graphs, which the engine {engine} does not run.",
+            hint="--engine onnx, or --engine reference",
+            engine=engine,
+        )
+    options.resolve(name, has_ascend=False)
+    if name == "onnx":
+        import_onnxruntime()
+
+
 def make_random_bundle(model: RandomModel, output: Path, progress: Progress) -> Path:
     """Make a bundle, unless the same one is there already.
 
@@ -110,7 +135,7 @@ def make_random_bundle(model: RandomModel, output: Path, progress: Progress) -> 
 
     Raises:
         ConfigError: the recipe is not known, or another bundle lies at `output`.
-        ExportError: it cannot be written.
+        ExportError: it cannot be written, or the package onnx is missing.
     """
     output = output.expanduser().absolute()
     if _is_there(model, output):
@@ -125,7 +150,9 @@ def make_random_bundle(model: RandomModel, output: Path, progress: Progress) -> 
             raise
         raise ExportError(
             "{problem}",
-            hint="Free some space there, or name another folder: --keep DIR",
+            hint="Free some space there, or name another folder: --keep DIR"
+            if "Free some space" in error.hint
+            else "Name another folder: --keep DIR",
             # Without the hint, which names an option of other commands.
             problem=str(error).partition("\n")[0],
         ) from error

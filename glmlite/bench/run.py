@@ -78,8 +78,8 @@ def _measure(
     progress: Progress,
 ) -> BenchReport:
     spec = opened.engine.spec
+    options.check_fit(spec.capacity, spec.batch_size)
     prompt, new = options.lengths(spec.capacity)
-    options.check_batch(spec.batch_size)
     settings = Settings(
         prompt, new, options.repeats, options.batch, engine_options.threads, options.seed
     )

@@ -6,6 +6,7 @@ import contextlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from glmlite.cli.base import command
 from glmlite.cli.huge_pages import restart_with_huge_pages, use_huge_pages
 from glmlite.cli.options import EngineChoice, engine_options, json_option
 from glmlite.i18n import _
+
+if TYPE_CHECKING:
+    from glmlite.bench.options import BenchOptions
 
 _EXIT_INTERRUPTED = 128 + signal.SIGINT
 
@@ -89,10 +93,11 @@ _EXIT_INTERRUPTED = 128 + signal.SIGINT
 )
 @click.option(
     "--contexts",
-    default="64,512,1024,2000",
-    show_default=True,
     metavar="N,N,…",
-    help=_("Tokens in the cache where decoding is measured; none for no such curve."),
+    help=_(
+        "Tokens in the cache where decoding is measured; none for no such curve. Default: "
+        "64,512,1024,2000, as far as they fit."
+    ),
 )
 @click.option(
     "--no-bandwidth", is_flag=True, help=_("Do not measure the machine's read bandwidth.")
@@ -122,7 +127,7 @@ def bench(
     new_tokens: int | None,
     batch: int,
     repeats: int,
-    contexts: str,
+    contexts: str | None,
     no_bandwidth: bool,
     seed: int,
     plot: Path | None,
@@ -130,8 +135,10 @@ def bench(
     as_json: bool,
 ) -> int:
     """Measure and print."""
-    if (bundle is None) == (preset is None):
+    if bundle is None and preset is None:
         raise click.UsageError(_("Name a bundle, or random weights: --random PRESET."))
+    if bundle is not None and preset is not None:
+        raise click.UsageError(_("Name a bundle or --random PRESET, not both."))
     if preset is None and (recipe or keep):
         raise click.UsageError(_("--recipe and --keep go with --random only."))
     if bundle is None:
@@ -157,7 +164,8 @@ def bench(
     if plot:
         check_plot(plot)
 
-    with _place(bundle, preset, recipe, keep, seed, batch) as path, show_progress() as progress:
+    place = _place(bundle, preset, recipe, keep, options, engine)
+    with place as path, show_progress() as progress:
         report = run_bench(path, engine.engine, engine.options(), options, progress)
     try:
         if plot:
@@ -171,7 +179,9 @@ def bench(
     return _EXIT_INTERRUPTED if report.interrupted else 0
 
 
-def _parse_contexts(text: str) -> tuple[int, ...]:
+def _parse_contexts(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
     if text.strip().lower() in ("", "none"):
         return ()
     try:
@@ -189,8 +199,8 @@ def _place(
     preset: str | None,
     recipe: str | None,
     keep: Path | None,
-    seed: int,
-    batch: int,
+    options: BenchOptions,
+    engine: EngineChoice,
 ) -> Iterator[Path]:
     """The folder of the bundle to measure; a random one lives as long as this, unless kept."""
     if bundle is not None:
@@ -199,10 +209,17 @@ def _place(
     assert preset is not None  # noqa: S101 - one of the two was given
     import tempfile
 
-    from glmlite.bench.random_bundle import NO_RECIPE, RandomModel, make_random_bundle
+    from glmlite.bench.random_bundle import (
+        NO_RECIPE,
+        RandomModel,
+        check_engine,
+        make_random_bundle,
+    )
     from glmlite.cli.progress import show_progress
 
-    model = RandomModel(preset, recipe or NO_RECIPE, seed, batch)
+    model = RandomModel(preset, recipe or NO_RECIPE, options.seed, options.batch)
+    options.check_fit(model.cache_length, model.batch_size)
+    check_engine(engine.engine, engine.options())
     with contextlib.ExitStack() as stack:
         if keep is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="glmlite-bench-"))

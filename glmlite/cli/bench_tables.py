@@ -73,7 +73,10 @@ def _subject(report: BenchReport) -> list[tuple[str, object]]:
         (
             _("Measured"),
             _(
-                "a prompt of {prompt} tokens, {new} new ones, {repeats} times: median (least–most)",
+                "a prompt of {prompt} tokens, {new} new ones, once"
+                if settings.repeats == 1
+                else "a prompt of {prompt} tokens, {new} new ones, {repeats} times: median "
+                "(least–most)",
                 prompt=settings.prompt_tokens,
                 new=settings.new_tokens,
                 repeats=settings.repeats,

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import sys
+
 import pytest
 
 from glmlite.bench.options import BenchOptions
-from glmlite.bench.random_bundle import SIZES, TINY, RandomModel, make_random_bundle
+from glmlite.bench.random_bundle import (
+    CACHE_LENGTH,
+    SIZES,
+    TINY,
+    RandomModel,
+    check_engine,
+    make_random_bundle,
+)
 from glmlite.bench.random_weights import RandomWeights
 from glmlite.bench.run import decode_bytes, run_bench
 from glmlite.bundle import Bundle
 from glmlite.bundle.contents import read_index
-from glmlite.errors import ConfigError, ExportError
+from glmlite.errors import ConfigError, EngineError, ExportError
 from glmlite.model.parameters import parameter_shapes
 from glmlite.model.presets import PRESETS
 from glmlite.progress import NoProgress
-from glmlite.runtime.engines import open_engine
+from glmlite.runtime.engines import EngineOptions, open_engine
 from glmlite.runtime.session import Session
 
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
@@ -64,8 +74,61 @@ def test_a_place_that_is_taken_is_told_with_the_option_that_named_it(tmp_path, r
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ExportError, match="is no bundle") as told:
         make_random_bundle(RandomModel(TINY, recipe), tmp_path, NoProgress())
-    assert "--keep DIR" in str(told.value)
-    assert "--output" not in str(told.value)
+    assert str(told.value).endswith("\nName another folder: --keep DIR")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("recipe", ["none", "cpu_int8"])
+def test_a_full_disk_asks_for_space(tmp_path, monkeypatch, recipe):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("glmlite.bench.random_bundle.write_weights", full)
+    monkeypatch.setattr("glmlite.quant.cpu_pipeline.write_cpu_weights", full)
+    with pytest.raises(ExportError, match="No space left") as told:
+        make_random_bundle(RandomModel(TINY, recipe), tmp_path / "kept", NoProgress())
+    assert "Free some space there, or name another folder: --keep DIR" in str(told.value)
+    assert not list(tmp_path.iterdir())
+
+
+class NoStage(NoProgress):
+    """No work is begun."""
+
+    def stage(self, title, total=None, unit=""):
+        pytest.fail(f"begun: {title}")
+
+
+@pytest.mark.parametrize("recipe", ["none", "cpu_int8"])
+def test_without_onnx_nothing_is_begun(tmp_path, monkeypatch, made, recipe):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ExportError, match="needs the package onnx"):
+        make_random_bundle(RandomModel(TINY, recipe), tmp_path / "kept", NoStage())
+    assert not list(tmp_path.iterdir())
+    # One that is there already needs it no more.
+    assert make_random_bundle(RandomModel(TINY, recipe), made[recipe], NoStage()) == made[recipe]
+
+
+def test_an_engine_is_asked_for_before_a_bundle_is_made(monkeypatch):
+    for engine in ("auto", "onnx", "reference"):
+        check_engine(engine, EngineOptions(threads=1))
+    with pytest.raises(EngineError, match="has no provider"):
+        check_engine("auto", EngineOptions(provider="ge"))
+    with pytest.raises(EngineError, match="ONNX graphs, which the engine lite does not run"):
+        check_engine("lite", EngineOptions())
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    check_engine("reference", EngineOptions())
+    for engine in ("auto", "onnx"):
+        with pytest.raises(EngineError, match="needs ONNX Runtime") as told:
+            check_engine(engine, EngineOptions())
+        assert "pip install 'glmlite[onnx]'" in str(told.value)
+
+
+def test_the_cache_is_as_long_as_it_is_known_to_be_before(made):
+    opened = open_engine(Bundle.open(made["none"]), "onnx")
+    try:
+        assert opened.engine.spec.capacity == RandomModel(TINY).cache_length == CACHE_LENGTH
+    finally:
+        opened.engine.close()
 
 
 def test_a_batch_decodes_all_its_rows(tmp_path):

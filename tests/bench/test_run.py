@@ -78,10 +78,21 @@ def test_only_contexts_and_conversations_that_fit_are_measured():
     assert options.fitting_contexts(2304) == (64, 512, 1024, 2000)
     assert options.fitting_contexts(64 + CONTEXT_STEPS + 1) == (64,)
     assert options.fitting_contexts(64 + CONTEXT_STEPS) == ()
+    assert BenchOptions(contexts=()).fitting_contexts(8) == ()
     assert options.conversation(2304) == (1500, 32)
     assert options.conversation(512) == (480, 32)
     assert options.conversation(40) == (35, 5)
     assert options.conversation(2) is None
+
+
+def test_contexts_that_were_named_must_fit(tiny_bundle, monkeypatch):
+    options = BenchOptions(contexts=(600, 64, 600))
+    assert options.fitting_contexts(600 + CONTEXT_STEPS + 1) == (64, 600)
+    with pytest.raises(ConfigError, match=r"of 600 tokens and the 9 .* of 608 tokens"):
+        options.fitting_contexts(600 + CONTEXT_STEPS)
+    monkeypatch.setattr(CountingEngine, "step", lambda *_arguments: pytest.fail("measured"))
+    with pytest.raises(ConfigError, match=r"context of 5000 tokens .* cache of 4096 tokens"):
+        run(tiny_bundle, prompt_tokens=10, new_tokens=2, contexts=(64, 5000))
 
 
 @pytest.mark.parametrize(

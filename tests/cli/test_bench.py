@@ -69,6 +69,7 @@ def test_json_and_plot(glmlite_command, mute_bundle, tmp_path):
     [
         (["--contexts", "64,many"], "'64,many' is no list of numbers"),
         (["--contexts", "0"], "contexts is 0"),
+        (["--contexts", "64,4090"], "A context of 4090 tokens"),
         (["--prompt-tokens", "4096", "--new-tokens", "9"], "do not fit into the bundle's cache"),
         (["--batch", "3"], "--batch 3 needs a bundle of that many rows"),
         (["--plot", "bench.doc"], "must end in one of: .png"),
@@ -143,7 +144,7 @@ def test_random_weights_leave_nothing_behind(glmlite_command, tmp_path):
     ("arguments", "message"),
     [
         ([], "Name a bundle, or random weights"),
-        (["somewhere", "--random", "tiny"], "Name a bundle, or random weights"),
+        (["somewhere", "--random", "tiny"], "Name a bundle or --random PRESET, not both"),
         (["somewhere", "--recipe", "cpu_int4"], "--recipe and --keep go with --random only"),
         (["--random", "glm9_6b"], "'glm9_6b' is no preset; there are: glm2_6b"),
         (["--random", "tiny", "--recipe", "no_such"], "no_such"),
@@ -154,3 +155,33 @@ def test_what_to_measure_must_be_clear(glmlite_command, arguments, message):
     assert ran.returncode == 2
     assert message in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prompt-tokens", "2400"], "do not fit into the bundle's cache of 2304 tokens"),
+        (["--contexts", "2300"], "A context of 2300 tokens"),
+        (["--engine", "lite"], "the engine lite does not run"),
+        (["--device", "ascend"], "has no device"),
+        (["--threads", "100000"], "threads is 100000"),
+        (["--keep", "taken.txt"], "Name another folder: --keep DIR"),
+    ],
+)
+def test_nothing_is_made_that_could_not_be_measured(
+    glmlite_command, tmp_path, monkeypatch, arguments, message
+):
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.txt").write_text("mine")
+    (tmp_path / "temporary").mkdir()
+    ran = glmlite_command(
+        *["bench", "--random", "tiny", "--recipe", "cpu_int4", *arguments],
+        TMPDIR=str(tmp_path / "temporary"),
+    )
+    assert ran.returncode == 2
+    assert message in ran.stderr
+    assert "Free some space" not in ran.stderr
+    assert "Quantizing" not in ran.stderr
+    assert (tmp_path / "taken.txt").read_text() == "mine"
+    assert not list((tmp_path / "temporary").glob("glmlite-*"))
