@@ -85,7 +85,7 @@ def _matrix_bytes(shape: tuple[int, ...], choice: Choice) -> int:
         "shape": [rows, columns],
         "block_size": choice.block_size,
         "symmetric": choice.symmetric,
-        "outliers": range(min(choice.outliers, columns)),
+        "outliers": range(min(choice.outliers, columns - 1)),
     }
     return sum(
         np.dtype(dtype).itemsize * int(np.prod(part))

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from glmlite.demo import load_corpus
-from tests.cli.conftest import environment, glmlite_command  # noqa: F401 - fixtures
+from glmlite.progress import NoProgress
+from tests.cli.conftest import (  # noqa: F401 - fixtures
+    environment,
+    glmlite_command,
+    write_bundle,
+)
 from tests.engines.bundles import Bundles
 
 # Tiny models have tiny weights; the shipped recipes would leave most of them as they are.
@@ -102,3 +107,27 @@ def short_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [f"[Round 1]\n\n问：{turn.ask[0]}\n\n答：{turn.answer}\n" for turn in turns]
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A recipe for CPUs that needs no calibration."""
+    path = tmp_path / "plain.yaml"
+    path.write_text("scheme: block\nbits: 8\nmethod: round\n")
+    return path
+
+
+@pytest.fixture
+def float_bundle(tmp_path: Path) -> Path:
+    """The demo model, to be quantized or spoilt."""
+    return write_bundle(tmp_path / "float")
+
+
+class Stages(NoProgress):
+    """Progress that remembers its stages."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def stage(self, name: str, total: int = 0, unit: str = "") -> None:
+        self.told.append(name)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from glmlite.cli.quantize import quantize
 from glmlite.errors import ConfigError, ExportError
+from tests.cli.conftest import write_bundle
 
 
 def run(*arguments: object) -> str:
@@ -79,3 +80,70 @@ def test_portable_ends_with_the_report(bundles, small_recipe, tmp_path: Path) ->
 )
 def test_arguments_that_do_not_fit(arguments: list[str], message: str) -> None:
     assert message in run("bundle", *arguments)
+
+
+def sizes(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("float/model.onnx", "must end in .html"),
+        ("report", "must end in .html"),
+        ("nowhere/report.html", "does not exist or cannot be written"),
+        ("float/report.html", "lies in the bundle"),
+        ("float/weights/report.html", "lies in the bundle"),
+        ("other/report.html", "lies in the bundle"),
+        ("link/report.html", "lies in the bundle"),
+        ("page.html", "lies in the bundle"),
+    ],
+)
+def test_where_a_report_may_not_be_written(
+    float_bundle: Path,
+    tmp_path: Path,
+    plain: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    said: str,
+) -> None:
+    write_bundle(tmp_path / "other")
+    (tmp_path / "link").symlink_to(float_bundle)
+    (tmp_path / "page.html").symlink_to(float_bundle / "tokenizer.model")
+    before = sizes(tmp_path)
+    monkeypatch.setattr(
+        "glmlite.quant.comparison.compare_recipes", lambda *_a: pytest.fail("measured first")
+    )
+    with pytest.raises(ConfigError, match=said):
+        run(float_bundle, "--recipe", plain, "--accuracy-only", "--report", tmp_path / name)
+    assert sizes(tmp_path) == before
+
+
+def test_a_report_is_replaced_whole(
+    float_bundle: Path,
+    tmp_path: Path,
+    plain: Path,
+    short_text: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = tmp_path / "pages" / "report.html"
+    page.parent.mkdir()
+    page.write_text("older")
+    arguments = (
+        float_bundle, "--recipe", plain, "--accuracy-only", "--report", page, "--text", short_text,
+        "--tokens", 40,
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", _no_room)
+        result = CliRunner().invoke(quantize, [str(a) for a in arguments])
+    assert "cannot be written" in str(result.exception)
+    assert "Perplexity" in result.output
+    assert page.read_text() == "older"
+    assert list(page.parent.iterdir()) == [page]
+    assert "Perplexity" in run(*arguments)
+    assert "</html>" in page.read_text(encoding="utf-8")
+    assert list(page.parent.iterdir()) == [page]
+
+
+def _no_room(*_arguments: object) -> None:
+    raise OSError(28, "No space left on device")
