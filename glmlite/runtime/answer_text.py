@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from glmlite.errors import ConfigError
@@ -42,7 +42,9 @@ class StopStrings:
     """
 
     def __init__(self, stop: str | Sequence[str]) -> None:
-        self._stop = (stop,) if isinstance(stop, str) else tuple(stop)
+        self._stop = (
+            (stop,) if isinstance(stop, str) or not isinstance(stop, Iterable) else (*stop,)
+        )
         for text in self._stop:
             if not isinstance(text, str) or not text:
                 raise ConfigError(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from glmlite.bundle import Bundle
 from glmlite.bundle.contents import check_special_ids
-from glmlite.errors import TokenizerError
+from glmlite.errors import ConfigError, TokenizerError
 from glmlite.runtime.answer_text import StopStrings
 from glmlite.runtime.chat import chat
 from glmlite.runtime.completion import complete
 from glmlite.runtime.engines import EngineOptions, EngineSpec, OpenedEngine, open_engine
 from glmlite.runtime.generation import Piece
-from glmlite.runtime.ranges import check_integer
+from glmlite.runtime.ranges import check_ids, check_integer
 from glmlite.runtime.sampling import Sampler, SamplingParams
 from glmlite.runtime.session import Overflow, Session, check_overflow
 from glmlite.runtime.sliding import Message
@@ -191,12 +191,13 @@ class Model:
             self.require_tokenizer()
         check_speculate(speculate)
         sampler, policy = self._check(session, max_new_tokens, stop, overflow, sampling)
+        prompt_ids = check_ids(ids, self.spec.vocab_size).tolist()
 
         def run() -> Generator[Piece, None, None]:
             with self._borrow(session) as used:
                 yield from complete(
                     used,
-                    ids,
+                    prompt_ids,
                     tokenizer=self.tokenizer,
                     sampler=sampler,
                     max_new_tokens=max_new_tokens,
@@ -272,6 +273,8 @@ class Model:
         sampling: Mapping[str, Any],
     ) -> tuple[Sampler, Overflow]:
         """Refuse wrong arguments at the call, not at the first piece."""
+        if not isinstance(session, Session | None):
+            raise ConfigError("session is {found!r}; Model.session() makes one.", found=session)
         check_integer("max_new_tokens", max_new_tokens, 1)
         StopStrings(stop)
         policy = check_overflow(overflow or ("error" if session is None else session.overflow))

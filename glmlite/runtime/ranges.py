@@ -1,9 +1,14 @@
-"""Range checks that sampling functions and their parameters share."""
+"""Range checks that functions of the runtime share."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from glmlite.errors import ConfigError
 
@@ -47,3 +52,32 @@ def check_integer(name: str, value: object, minimum: int) -> int:
             minimum=minimum,
         )
     return int(value)
+
+
+def check_ids(ids: Sequence[int] | NDArray[np.integer[Any]], vocab_size: int) -> NDArray[np.int32]:
+    """Token ids as an array.
+
+    Args:
+        ids: at least one.
+        vocab_size: V; ids lie in [0, V).
+
+    Returns:
+        int32 [n], the caller's own.
+
+    Raises:
+        ConfigError: there are none, or one is no id of the model.
+    """
+    try:
+        array = np.asarray(ids)
+    except ValueError:  # lists of different lengths
+        array = np.empty(0)
+    if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer):
+        raise ConfigError("Token ids must be a list of at least one integer.")
+    outside = array[(array < 0) | (array >= vocab_size)]
+    if outside.size:
+        raise ConfigError(
+            "Token id {found} does not exist; the model's ids end at {last}.",
+            found=int(outside[0]),
+            last=vocab_size - 1,
+        )
+    return array.astype(np.int32)

@@ -13,6 +13,7 @@ import numpy as np
 from glmlite.errors import CacheFullError, ConfigError
 from glmlite.runtime.chunks import plan_chunks
 from glmlite.runtime.engines.base import Cache, Engine, Float32Array, Int32Array
+from glmlite.runtime.ranges import check_ids
 
 if TYPE_CHECKING:
     from glmlite.runtime.transcript import Transcript
@@ -243,20 +244,7 @@ class Session:
         return cast(Float32Array, logits[0])
 
     def _checked(self, ids: Sequence[int] | Int32Array) -> Int32Array:
-        try:
-            array = np.asarray(ids)
-        except ValueError:  # lists of different lengths
-            array = np.empty(0)
-        if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer):
-            raise ConfigError("Token ids must be a list of at least one integer.")
-        outside = array[(array < 0) | (array >= self._spec.vocab_size)]
-        if outside.size:
-            raise ConfigError(
-                "Token id {found} does not exist; the model's ids end at {last}.",
-                found=int(outside[0]),
-                last=self._spec.vocab_size - 1,
-            )
-        return array.astype(np.int32)
+        return check_ids(ids, self._spec.vocab_size)
 
     def _require_room(self, new: int, held: int) -> None:
         if held + new > self.capacity:

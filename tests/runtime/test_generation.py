@@ -186,7 +186,7 @@ def test_stop_strings_do_not_depend_on_how_the_text_is_cut():
         assert matcher.matched == any(s in text for s in stops)
 
 
-@pytest.mark.parametrize("stop", [[""], [5], [None]])
+@pytest.mark.parametrize("stop", ["", [""], [5], [None], 3, None, b"x"])
 def test_a_stop_string_must_be_text(stop):
     with pytest.raises(ConfigError, match="stop string"):
         StopStrings(stop)

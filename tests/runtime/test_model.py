@@ -56,6 +56,8 @@ def test_a_base_model_generates_and_does_not_chat(base):
     [
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"stop": [""]}, "stop string"),
+        ({"stop": 3}, "stop string"),
+        ({"session": 3}, "session is 3"),
         ({"overflow": "slide"}, "overflow"),
         ({"temperature": -1}, "temperature"),
         ({"top_q": 1}, "did you mean top_"),
@@ -66,6 +68,12 @@ def test_arguments_are_checked_at_the_call(glm2, options, found):
     for call in (model.generate, model.chat):
         with pytest.raises(ConfigError, match=found):
             call([], **options)
+
+
+@pytest.mark.parametrize("ids", [[], ["a"], b"hi", [[1]], [1, 2.5], [-1], [1 << 40], None])
+def test_ids_are_checked_at_the_call(glm2, ids):
+    with pytest.raises(ConfigError, match=r"Token id"):
+        make(glm2).generate(ids)
 
 
 def test_calls_without_a_session_reuse_the_last_one(glm2):
