@@ -13,17 +13,22 @@ from glmlite.i18n import _
 
 if TYPE_CHECKING:
     from glmlite.planning import Device, Estimate, Room
-    from glmlite.planning.estimate import Speed
+    from glmlite.planning.speed import Speed
 
 
 def print_device(device: Device) -> None:
     """The device and its peaks."""
+    rates = ", ".join(f"{kind} {rate / 1e12:.3g}" for kind, rate in device.products.items())
     click.secho(device.title, bold=True)
     print_pairs(
         [
             (_("Memory"), format_bytes(device.memory)),
             (_("Bandwidth"), _("{rate:.4g} GB/s at best", rate=device.bandwidth / 1e9)),
             (_("Arithmetic"), _("{rate:.4g} TFLOP/s at best", rate=device.flops / 1e12)),
+            (
+                _("Products in ONNX Runtime"),
+                _("{rates} T operations/s at best", rates=rates) if rates else "",
+            ),
         ]
     )
 
@@ -244,6 +249,12 @@ def factors(found: Estimate) -> dict[str, dict[str, object]]:
     return result
 
 
+def _factor_words(entry: dict[str, object]) -> object:
+    if "value" not in entry:
+        return entry["source"]
+    return "{value:.3g} ({low:.3g} … {high:.3g}): {source}".format_map(entry)
+
+
 def print_factors(found: Estimate) -> None:
     """The factors in a few lines."""
     names = {
@@ -253,6 +264,8 @@ def print_factors(found: Estimate) -> None:
         "host_memory": _("Host memory"),
         "read_share": _("Share of bandwidth"),
         "compute_share": _("Share of arithmetic"),
+        "product": _("Kernels, of the arithmetic"),
+        "value_flops": _("Beside products"),
         "int8_gain": _("Gain of int8"),
     }
     click.echo()
@@ -261,9 +274,7 @@ def print_factors(found: Estimate) -> None:
         [
             (
                 names[name],
-                f"{entry['value']:g} ({entry['low']:g} … {entry['high']:g}): {entry['source']}"
-                if "value" in entry
-                else entry["source"],
+                _factor_words(entry),
             )
             for name, entry in factors(found).items()
         ]

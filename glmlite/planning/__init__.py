@@ -5,7 +5,7 @@ The model is written down, with its sources and its error, in docs/planning.md.
 
 from __future__ import annotations
 
-from glmlite.planning.advice import Room, make_room
+from glmlite.planning.advice import Room, kernels_asked, make_room
 from glmlite.planning.devices import DEVICES, Device, find_device
 from glmlite.planning.estimate import Estimate, estimate
 from glmlite.planning.storage import WEIGHTS
@@ -22,5 +22,6 @@ __all__ = [
     "find_device",
     "from_bundle",
     "from_config",
+    "kernels_asked",
     "make_room",
 ]

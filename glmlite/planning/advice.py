@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from glmlite.planning.devices import Device
+from glmlite.planning.engines import ENGINES
 from glmlite.planning.estimate import Estimate, estimate
-from glmlite.planning.storage import ON_DEVICE, WeightKind
+from glmlite.planning.storage import FLOATS, ON_DEVICE, SETS, MatrixKind, WeightKind
 from glmlite.planning.subject import Subject
 
 _CACHE_STEP = 256
@@ -42,7 +43,7 @@ def make_room(subject: Subject, device: Device, engine: str = "auto") -> tuple[R
 
 def _room(subject: Subject, device: Device, engine: str, kind: WeightKind) -> Room:
     planned = subject if kind == subject.weights else subject.with_weights(kind)
-    if kind in ("int8", "int4") and device.kind == "cpu" and planned.format == "mindir":
+    if kind not in FLOATS and device.kind == "cpu" and planned.format == "mindir":
         planned = dataclasses.replace(planned, format="onnx")  # MindIR engines have no such kernels
         engine = "auto"
 
@@ -56,6 +57,21 @@ def _room(subject: Subject, device: Device, engine: str, kind: WeightKind) -> Ro
         _largest(lambda n: fits(n, cache), _MAX_BATCH),
         _CACHE_STEP * _largest(lambda n: fits(batch, n * _CACHE_STEP), _MAX_CACHE // _CACHE_STEP),
     )
+
+
+def kernels_asked(subjects: Sequence[Subject]) -> set[MatrixKind]:
+    """Kinds of products of ONNX Runtime's that the estimates of these subjects on a CPU ask for.
+
+    Args:
+        subjects: one, whose room is told as well, or several.
+    """
+    kinds = {kind for s in subjects if s.format == "onnx" for kind in s.layout("cpu").kinds}
+    if len(subjects) == 1:
+        kinds |= {kind for sets in SETS.values() for kind in sets if kind not in FLOATS}
+        if subjects[0].format == "onnx":
+            kinds.add("float32")
+    native = ENGINES["onnx"].native
+    return {kind if kind in native else "float32" for kind in kinds}
 
 
 def _largest(fits: Callable[[int], bool], limit: int) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from typing import Literal
 
 from glmlite.errors import ConfigError
@@ -42,7 +43,7 @@ class Factor:
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
-    """A ratio of two speeds, with the least and the most that it was found to be."""
+    """A ratio, e.g. of two speeds, with the least and the most that it was found to be."""
 
     value: float
     low: float
@@ -61,6 +62,7 @@ class Device:
         reserve: bytes of them that are taken before the first weight is loaded.
         bandwidth: bytes a second from memory, at best.
         flops: multiplications and additions a second, at best: float16 on Ascend, float32 on CPUs.
+        products: the same of ONNX Runtime's kernels by kind of weights, where they were measured.
         read_share: of the bandwidth that decoding reaches, end to end.
         compute_share: of the flops that prefill reaches, end to end.
         layer_seconds: of a step, at least, for each layer: launching its operators.
@@ -82,6 +84,7 @@ class Device:
     reserve_source: str = ""
     int8_gain: Gain | None = None
     layer_seconds: float = 0.0
+    products: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def _peaks(cores: int, clock: float) -> tuple[float, float]:

@@ -10,8 +10,9 @@ import dataclasses
 import difflib
 
 from glmlite.errors import ConfigError
-from glmlite.planning.devices import GIB, Factor
-from glmlite.planning.storage import Layout, WeightKind
+from glmlite.planning.devices import GIB, Device, Factor, Gain
+from glmlite.planning.speed import NO_GAIN, NOTHING
+from glmlite.planning.storage import Layout, MatrixKind
 
 _MEASURED = "measured"
 # On another machine, or in words only.
@@ -27,7 +28,7 @@ class CpuEngine:
         name: as in `--engine`.
         read_share: of the read bandwidth in decoding, by kind of weights; the kinds that are here
             stay as they are stored, others become float32 as they load.
-        compute_share: of the machine's float32 matrix product in prefill, by kind.
+        compute_share: of its kernels' arithmetic in prefill, by kind.
         copies_a_graph: whether each graph keeps the weights for itself.
         load_copies: copies of one graph's weights at the worst moment of loading.
         cache_copies: of the cache.
@@ -35,11 +36,14 @@ class CpuEngine:
         base: bytes of the process without a model.
         load_rate: bytes of stored weights a second while loading, from the page cache.
         call_seconds: a step's cost beside its arithmetic.
+        has_own_products: whether its kernels' arithmetic is another than NumPy's float32 product.
+        value_flops: what norms, softmax, activation functions and rounding take for each value of
+            a layer's activations, in float32 operations.
     """
 
     name: str
-    read_share: dict[WeightKind, Factor]
-    compute_share: dict[WeightKind, Factor]
+    read_share: dict[MatrixKind, Factor]
+    compute_share: dict[MatrixKind, Factor]
     copies_a_graph: bool
     load_copies: float
     cache_copies: int
@@ -47,16 +51,39 @@ class CpuEngine:
     base: int
     load_rate: float
     call_seconds: float
+    has_own_products: bool = False
+    value_flops: Gain = NOTHING
 
     @property
-    def native(self) -> tuple[WeightKind, ...]:
+    def native(self) -> tuple[MatrixKind, ...]:
         """Kinds of weights that stay as they are stored."""
         return tuple(self.read_share)
 
-    def kind_in_memory(self, weights: WeightKind) -> WeightKind:
+    def kind_in_memory(self, weights: MatrixKind) -> MatrixKind:
         """What weights are once they are loaded."""
         return weights if weights in self.native else "float32"
 
+    def product(self, device: Device, kind: MatrixKind) -> Gain:
+        """The arithmetic of its kernels for a kind of weights in memory, in the device's `flops`.
+
+        Where ONNX Runtime's were not measured, what they were on other machines.
+        """
+        if not self.has_own_products:
+            return NO_GAIN
+        speed = device.products.get(kind)
+        if speed is None:
+            return _ASSUMED[kind]
+        ratio = speed / device.flops
+        return Gain(ratio, ratio, ratio, "products")
+
+
+# From AVX2 without VNNI to AMX: docs/planning.md.
+_ASSUMED: dict[MatrixKind, Gain] = {
+    "float32": Gain(1.0, 0.9, 1.1, "products_assumed"),
+    "int8": Gain(1.0, 0.75, 1.4, "products_assumed"),
+    "w8a8": Gain(4.0, 2.0, 8.5, "products_assumed"),
+    "int4": Gain(1.2, 1.0, 1.4, "products_assumed"),
+}
 
 ENGINES: dict[str, CpuEngine] = {
     "mindspore": CpuEngine(
@@ -94,21 +121,25 @@ ENGINES: dict[str, CpuEngine] = {
         "onnx",
         {
             "float32": Factor(0.5, 0.35, 0.9, _MEASURED),
-            "int8": Factor(0.65, 0.3, 0.95, _MEASURED),
-            "int4": Factor(0.6, 0.4, 0.85, _MEASURED),
+            "int8": Factor(0.8, 0.5, 0.9, _MEASURED),
+            "w8a8": Factor(0.82, 0.6, 0.92, _MEASURED),
+            "int4": Factor(0.69, 0.52, 0.75, _MEASURED),
         },
         {
-            "float32": Factor(0.5, 0.3, 0.8, _MEASURED),
-            "int8": Factor(0.5, 0.3, 1.0, _MEASURED),
-            "int4": Factor(0.8, 0.3, 1.0, _MEASURED),
+            "float32": Factor(0.5, 0.3, 1.0, _MEASURED),
+            "int8": Factor(0.95, 0.7, 1.0, _MEASURED),
+            "w8a8": Factor(0.95, 0.7, 1.0, _MEASURED),
+            "int4": Factor(0.95, 0.7, 1.0, _MEASURED),
         },
         copies_a_graph=False,
         load_copies=1,
         cache_copies=1,
         in_place=True,
         base=200 * _MIB,
-        load_rate=300e6,
+        load_rate=700e6,
         call_seconds=0.002,
+        has_own_products=True,
+        value_flops=Gain(420.0, 150.0, 800.0, _MEASURED),
     ),
 }
 

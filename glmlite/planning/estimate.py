@@ -8,9 +8,10 @@ from typing import Any
 from glmlite.errors import ConfigError
 from glmlite.planning.devices import Device, Factor, Gain
 from glmlite.planning.engines import EXPORT, CpuEngine, ExportCost, find_engine
-from glmlite.planning.storage import ON_DEVICE, Layout
+from glmlite.planning.speed import Reach, Speed, Traffic, phase_speed
+from glmlite.planning.storage import ON_DEVICE, Layout, WeightSet
 from glmlite.planning.subject import Subject
-from glmlite.planning.work import Step, cache_traffic, cache_values, step_flops, workspace
+from glmlite.planning.work import Step, cache_values, workspace
 
 _TOKENIZER = 1 << 20
 
@@ -48,21 +49,6 @@ class Memory:
     def fits(self) -> bool:
         """Whether the device has as much."""
         return self.needed <= self.capacity
-
-
-@dataclasses.dataclass(frozen=True)
-class Speed:
-    """Tokens a second, of all rows together.
-
-    Attributes:
-        value: the estimate. low, high: with the extremes of the shares behind it.
-        limit: if the device's peaks were reached.
-    """
-
-    value: float
-    low: float
-    high: float
-    limit: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,8 +151,15 @@ def shares(found: Estimate) -> dict[str, Factor | Gain]:
             result["int8_gain"] = device.int8_gain
         return result
     engine = find_engine(found.engine, subject.format)
-    kind = engine.kind_in_memory(subject.weights)
-    return {"read_share": engine.read_share[kind], "compute_share": engine.compute_share[kind]}
+    decode, prefill = map(engine.kind_in_memory, subject.layout("cpu").kinds)
+    result = {
+        "read_share": engine.read_share[decode],
+        "compute_share": engine.compute_share[prefill],
+    }
+    if engine.has_own_products:
+        result["product"] = engine.product(device, prefill)
+        result["value_flops"] = engine.value_flops
+    return result
 
 
 def _bundle_bytes(subject: Subject, stored: Layout, cost: ExportCost) -> int:
@@ -186,53 +179,6 @@ def _steps(subject: Subject) -> list[tuple[Step, bool]]:
         (Step(g.batch_size, g.tokens or subject.chunk, g.cache_length), g.phase == "score")
         for g in subject.graphs
     ]
-
-
-def _speed(
-    tokens: int, moved: float, flops: float, device: Device, extra: float, least: float
-) -> Speed:
-    """Tokens a second of a step that has to move and to compute so much.
-
-    Args:
-        tokens: that the step is good for.
-        moved: bytes.
-        flops: operations.
-        device: its peaks, and the shares of them.
-        extra: seconds beside them.
-        least: seconds that a step takes, whatever it moves.
-    """
-
-    def rate(read: float, compute: float, least: float = least) -> float:
-        seconds = max(moved / (device.bandwidth * read), flops / (device.flops * compute), least)
-        return tokens / (seconds + extra)
-
-    read, compute = device.read_share, device.compute_share
-    return Speed(
-        value=rate(read.value, compute.value),
-        low=rate(read.low, compute.low),
-        high=rate(read.high, compute.high),
-        limit=rate(1.0, 1.0, 0.0),
-    )
-
-
-def _speeds(
-    subject: Subject,
-    device: Device,
-    read: int,
-    cache_size: int,
-    in_place: bool,
-    extra: float = 0.0,
-) -> dict[str, Speed]:
-    """Decode and prefill, for weights of which a step reads `read` bytes."""
-    model, stored = subject.model, subject.layout(device.kind)
-    result = {}
-    for name, tokens in (("decode", 1), ("prefill", subject.chunk)):
-        step = Step(subject.batch_size, tokens, subject.cache_length)
-        moved = read + cache_traffic(model, step, cache_size, in_place)
-        flops = step_flops(model, step, stored.matrix_values, stored.head_values)
-        least = device.layer_seconds * model.num_layers
-        result[name] = _speed(tokens * subject.batch_size, moved, flops, device, extra, least)
-    return result
 
 
 def _on_ascend(subject: Subject, device: Device) -> dict[str, Any]:
@@ -256,44 +202,50 @@ def _on_ascend(subject: Subject, device: Device) -> dict[str, Any]:
         "load_seconds": None,
         "supported": subject.weights in (*ON_DEVICE["ascend"], "float32")
         and subject.format == "mindir",
-        **_ascend_speeds(subject, device, stored.read_per_token, size),
+        **_ascend_speeds(subject, device, stored.decode.read, size),
     }
 
 
 def _ascend_speeds(subject: Subject, device: Device, read: int, size: int) -> dict[str, Speed]:
-    speeds = _speeds(subject, device, read, size, in_place=False)
+    reach = Reach(
+        device.read_share,
+        device.compute_share,
+        least=device.layer_seconds * subject.model.num_layers,
+    )
+
+    def speeds(subject: Subject, read: int) -> dict[str, Speed]:
+        traffic = Traffic(read, size, in_place=False)
+        return {
+            phase: phase_speed(subject, device, tokens, traffic, reach)
+            for phase, tokens in (("decode", 1), ("prefill", subject.chunk))
+        }
+
     gain = device.int8_gain
-    if subject.weights == "int8" and gain is not None:
-        plain = subject.with_weights("float16")
-        from_float = _speeds(plain, device, plain.layout("ascend").read_per_token, size, False)
-        base, limit = from_float["decode"], speeds["decode"].limit
-        speeds["decode"] = Speed(
-            base.value * gain.value, base.low * gain.low, base.high * gain.high, limit
-        )
-        speeds["prefill"] = from_float["prefill"]
-    return speeds
+    if subject.weights != "int8" or gain is None:
+        return speeds(subject, read)
+    plain = subject.with_weights("float16")
+    found = speeds(plain, plain.layout("ascend").decode.read)
+    base, limit = found["decode"], speeds(subject, read)["decode"].limit
+    found["decode"] = Speed(
+        base.value * gain.value, base.low * gain.low, base.high * gain.high, limit
+    )
+    return found
 
 
 def _on_cpu(subject: Subject, device: Device, engine: CpuEngine) -> dict[str, Any]:
     stored, model = subject.layout("cpu"), subject.model
-    is_native = subject.weights in engine.native
+    is_native = all(kind in engine.native for kind in stored.kinds)
     held = stored.total if is_native else 4 * stored.matrix_values + stored.embedding
-    read = stored.read_per_token if is_native else stored.as_float(4)
     copies = len(subject.graphs) if engine.copies_a_graph else 1
     values = cache_values(model, subject.batch_size, subject.cache_length)
     space = max(workspace(model, step, 4, score) for step, score in _steps(subject))
-    weights = copies * held
     memory = Memory(
-        weights=weights,
+        weights=copies * held,
         cache=engine.cache_copies * 4 * values,
         workspace=space,
         reserve=engine.base,
         peak=int(engine.base + (copies - 1 + engine.load_copies) * held),
         capacity=device.memory,
-    )
-    kind = engine.kind_in_memory(subject.weights)
-    reached = dataclasses.replace(
-        device, read_share=engine.read_share[kind], compute_share=engine.compute_share[kind]
     )
     return {
         "engine": engine.name,
@@ -301,5 +253,21 @@ def _on_cpu(subject: Subject, device: Device, engine: CpuEngine) -> dict[str, An
         "host_memory": None,
         "load_seconds": copies * stored.total / engine.load_rate,
         "supported": True,
-        **_speeds(subject, reached, read, 4, engine.in_place, engine.call_seconds),
+        "decode": _cpu_speed(subject, device, engine, 1, stored.decode),
+        "prefill": _cpu_speed(subject, device, engine, subject.chunk, stored.prefill),
     }
+
+
+def _cpu_speed(
+    subject: Subject, device: Device, engine: CpuEngine, tokens: int, used: WeightSet
+) -> Speed:
+    kind = engine.kind_in_memory(used.kind)
+    read = used.read if used.kind in engine.native else subject.layout("cpu").as_float(4)
+    reach = Reach(
+        engine.read_share[kind],
+        engine.compute_share[kind],
+        engine.product(device, kind),
+        engine.value_flops,
+        engine.call_seconds,
+    )
+    return phase_speed(subject, device, tokens, Traffic(read, 4, engine.in_place), reach)

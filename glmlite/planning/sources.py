@@ -14,6 +14,11 @@ def source_words(source: str) -> str:
             "half of an Atlas 300I Duo (408 GB/s, 280 int8 TOPS); memory: npu-smi on the card"
         ),
         "machine": _("measured on this machine, or given"),
+        "products": _("ONNX Runtime's kernels, measured on this machine"),
+        "products_assumed": _(
+            "assumed from other machines: ONNX Runtime was not measured, because --compute was "
+            "given, or the package onnxruntime or onnx is missing"
+        ),
         "decode": _(
             "MindFormers' pages: llama_7b 22.4 and baichuan2_7b 20.54 tokens/s on 910A, "
             "baichuan2_7b 23.69 and baichuan2_13b 16.65 tokens/s on Atlas 800T A2"

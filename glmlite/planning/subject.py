@@ -144,15 +144,9 @@ def from_bundle(path: Path) -> Subject:
     return Subject(
         path.name or str(path),
         manifest.model,
-        _kind(manifest.weights.dtype, manifest.weights.quantization, stored),
+        stored.name,
         "onnx" if manifest.graphs[0].format == "onnx" else "mindir",
         graphs,
         stored,
         sum(entry.size for entry in manifest.files.values()),
     )
-
-
-def _kind(dtype: str, quantization: str, stored: Layout) -> WeightKind:
-    if quantization == "none":
-        return "float16" if dtype == "float16" else "float32"
-    return "int4" if stored.read_per_token < 0.75 * stored.matrix_values else "int8"

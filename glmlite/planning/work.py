@@ -41,21 +41,47 @@ def cache_traffic(config: ModelConfig, step: Step, size: int, in_place: bool) ->
     return times * size * cache_values(config, step.batch, step.cache_length)
 
 
-def step_flops(config: ModelConfig, step: Step, matrix_values: int, head_values: int) -> int:
-    """Multiplications and additions: two a weight and row, and attention over the whole cache.
+def product_flops(step: Step, matrix_values: int, head_values: int) -> int:
+    """Multiplications and additions with weights: two a weight and row.
 
     The output layer is computed for one row of a chunk only.
 
     Args:
-        config: the network.
         step: the call.
         matrix_values: values of all matrices.
         head_values: of the output layer among them.
     """
     rows = step.batch * step.tokens
-    dense = 2 * (matrix_values - head_values) * rows + 2 * head_values * step.batch
-    attention = 4 * config.num_layers * config.query_size * rows * step.cache_length
-    return dense + attention
+    return 2 * (matrix_values - head_values) * rows + 2 * head_values * step.batch
+
+
+def attention_flops(config: ModelConfig, step: Step) -> int:
+    """Multiplications and additions of attention's two products over the whole cache.
+
+    Args:
+        config: the network.
+        step: the call.
+    """
+    rows = step.batch * step.tokens
+    return 4 * config.num_layers * config.query_size * rows * step.cache_length
+
+
+def activation_values(config: ModelConfig, step: Step) -> int:
+    """Values that all layers compute for a step's rows, attention's scores left out.
+
+    The residual stream and its norm, the attention's projections, the MLP's two halves and their
+    product.
+
+    Args:
+        config: the network.
+        step: the call.
+    """
+    return config.num_layers * step.batch * step.tokens * _row_values(config)
+
+
+def _row_values(config: ModelConfig) -> int:
+    own = 2 * config.hidden_size + config.qkv_size + config.query_size
+    return own + 3 * config.ffn_hidden_size
 
 
 def workspace(config: ModelConfig, step: Step, size: int, score: bool) -> int:
@@ -71,10 +97,9 @@ def workspace(config: ModelConfig, step: Step, size: int, score: bool) -> int:
         score: whether logits of every row are kept.
     """
     rows = step.batch * step.tokens
-    hidden = rows * (2 * config.hidden_size + config.qkv_size + config.query_size)
-    mlp = rows * 3 * config.ffn_hidden_size
+    layer = rows * _row_values(config)
     scores = 2 * 4 * rows * config.num_heads * step.cache_length
     masks = 3 * 4 * rows * step.cache_length
     updated = 2 * 2 * config.group_size * step.batch * step.cache_length
     logits = 4 * config.vocab_size * (rows if score else step.batch)
-    return size * (hidden + mlp + updated) + scores + masks + logits
+    return size * (layer + updated) + scores + masks + logits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -80,8 +81,35 @@ def test_compare_lists_all_weights(glmlite_command):
         "plan", "--config", "glm2_6b", "--compare", "--set", "export.format=onnx", *GIVEN
     )
     assert result.returncode == 0, result.stderr
-    for text in ("float32", "float16", "int8", "int4", "What fits"):
+    for text in ("float32", "float16", "int8", "w8a8", "int4", "int4_w8a8", "What fits"):
         assert text in result.stdout
+
+
+INT4_W8A8 = ["plan", "--config", "glm2_6b", "--set", "export.format=onnx", "--weights", "int4_w8a8"]
+
+
+def test_kernels_are_measured(glmlite_command):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    given = ("--memory", "24", "--bandwidth", "31")
+    result = glmlite_command(*INT4_W8A8, *given)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"Products in ONNX Runtime +float32 [\d.]+, int8 [\d.]+, w8a8", result.stdout)
+    assert "ONNX Runtime's kernels, measured on this machine" in result.stdout
+    found = json.loads(glmlite_command(*INT4_W8A8, *given, "--json").stdout)["estimates"][0]
+    assert found["weights"] == "int4_w8a8"
+    assert found["prefill"]["value"] > 2 * found["decode"]["value"]
+
+
+def test_kernels_that_are_not_measured(glmlite_command, tmp_path):
+    """For another machine's --compute, and where ONNX Runtime is missing."""
+    other = glmlite_command(*INT4_W8A8, "--memory", "24", "--compute", "0.15")
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('none')", encoding="ascii")
+    missing = glmlite_command(*INT4_W8A8, "--threads", "1", PYTHONPATH=str(tmp_path))
+    for result in (other, missing):
+        assert result.returncode == 0, result.stderr
+        assert "Products in ONNX Runtime" not in result.stdout
+        assert "4 (2 … 8.5): assumed from other machines" in result.stdout
 
 
 def test_this_machine_is_measured(glmlite_command, demo_bundle):
