@@ -127,9 +127,9 @@ ENGINES: dict[str, CpuEngine] = {
         },
         {
             "float32": Factor(0.5, 0.3, 1.0, _MEASURED),
-            "int8": Factor(0.95, 0.7, 1.0, _MEASURED),
-            "w8a8": Factor(0.95, 0.7, 1.0, _MEASURED),
-            "int4": Factor(0.95, 0.7, 1.0, _MEASURED),
+            "int8": Factor(1.0, 0.75, 1.0, _MEASURED),
+            "w8a8": Factor(1.0, 0.75, 1.0, _MEASURED),
+            "int4": Factor(1.0, 0.75, 1.0, _MEASURED),
         },
         copies_a_graph=False,
         load_copies=1,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,9 +48,16 @@ def measure_kernels(threads: int, kinds: Iterable[MatrixKind]) -> dict[str, floa
         return {}
     command = [sys.executable, "-m", "glmlite.planning.kernels", str(threads), *wanted]
     try:
-        ran = subprocess.run(  # noqa: S603 - ours
-            command, capture_output=True, text=True, check=True, timeout=_TIMEOUT
-        )
+        with tempfile.TemporaryDirectory(prefix="glmlite-plan-") as folder:
+            ran = subprocess.run(  # noqa: S603 - ours
+                command,
+                # What a process that is killed leaves behind goes with the folder.
+                env=os.environ | {"TMPDIR": folder},
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=_TIMEOUT,
+            )
         found: dict[str, float] = json.loads(ran.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return {}
@@ -65,7 +73,7 @@ def product_speed(kind: MatrixKind, threads: int, size: int = _SIZE, rows: int =
         size: rows and columns of the matrix.
         rows: of what it is multiplied with.
     """
-    with tempfile.TemporaryDirectory(prefix="glmlite-plan-") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         session = _session(Path(folder), kind, threads, size)
         fed = {"x": np.random.default_rng(1).standard_normal((1, rows, size), np.float32)}
         session.run(None, fed)

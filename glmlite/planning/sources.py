@@ -17,7 +17,7 @@ def source_words(source: str) -> str:
         "products": _("ONNX Runtime's kernels, measured on this machine"),
         "products_assumed": _(
             "assumed from other machines: ONNX Runtime was not measured, because --compute was "
-            "given, or the package onnxruntime or onnx is missing"
+            "given, or the package onnxruntime or onnx is missing or does not run"
         ),
         "decode": _(
             "MindFormers' pages: llama_7b 22.4 and baichuan2_7b 20.54 tokens/s on 910A, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,22 @@ def test_nothing_is_measured_where_a_package_is_missing(
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('none here')", encoding="ascii")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert kernels.measure_kernels(1, ["int4"]) == {}
+
+
+def test_a_process_that_hangs_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules, scratch = tmp_path / "modules", tmp_path / "scratch"
+    modules.mkdir()
+    scratch.mkdir()
+    text = "import time\nfrom tempfile import mkdtemp\nmkdtemp()\ntime.sleep(60)"
+    (modules / "onnx.py").write_text(text, encoding="ascii")
+    monkeypatch.setenv("PYTHONPATH", str(modules))
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(kernels, "_TIMEOUT", 1.5)
+    assert kernels.measure_kernels(1, ["int4"]) == {}
+    assert not list(scratch.iterdir())
 
 
 def test_nothing_is_started_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
