@@ -53,8 +53,12 @@ def _repeat_lost_signal(lost: UnraisableHookArgs) -> None:
 def _send_again(number: signal.Signals) -> None:
     """To the main thread, whose waiting it ends; unless all is in order by now."""
     main = threading.main_thread().ident
-    if main is not None and callable(signal.getsignal(number)):
+    if main is None or not callable(signal.getsignal(number)):
+        return
+    if hasattr(signal, "pthread_kill"):
         signal.pthread_kill(main, number)
+    else:  # Windows, where a signal of any thread wakes the main one
+        signal.raise_signal(number)
 
 
 def _debugging(arguments: list[str]) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 
 from glmlite.i18n import _
 
@@ -34,10 +35,18 @@ class _NamedOutput(io.FileIO):
         if self._broken or not nbytes:  # Click writes nothing to see whether it can
             return nbytes
         try:
-            return super().write(data)
+            return self._write_some(data)
         except OSError as error:
             self._broken = True
             raise OSError(error.errno, error.strerror, _("Standard output")) from error
+
+    def _write_some(self, data: ReadableBuffer) -> int:
+        """What one write takes, which may be a part: whoever buffers counts it and goes on."""
+        written: int | None
+        # A descriptor that does not wait, as other programs leave a terminal, gives None.
+        while (written := super().write(data)) is None:
+            select.select([], [self], [])
+        return written
 
 
 class _Remarks(io.FileIO):
@@ -50,6 +59,18 @@ class _Remarks(io.FileIO):
         except OSError:
             written = None
         return memoryview(data).nbytes if written is None else written
+
+
+class _Immediate(io.BufferedWriter):
+    """Keeps nothing back, and writes all of it.
+
+    Text right above a descriptor loses what the descriptor does not take at once.
+    """
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        written = super().write(data)
+        self.flush()
+        return written
 
 
 def prepare_streams() -> None:
@@ -101,10 +122,10 @@ def _over(old: object, kind: type[io.FileIO]) -> io.TextIOWrapper:
     except (OSError, ValueError):
         return old  # no file
     raw = kind(descriptor, "wb", closefd=False)
-    # Under `python -u` there is no buffer between the text and the file.
-    buffered = isinstance(old.buffer, io.BufferedIOBase)
+    # Under `python -u` text is written through.
+    writer = _Immediate if old.write_through else io.BufferedWriter
     return io.TextIOWrapper(
-        io.BufferedWriter(raw) if buffered else cast("BinaryIO", raw),
+        writer(raw),
         encoding=old.encoding,
         errors=old.errors,
         line_buffering=old.line_buffering,

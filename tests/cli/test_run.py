@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import click
 import pytest
 
 from glmlite.cli.output import telling_of
-from glmlite.cli.run import execute
+from glmlite.cli.run import _send_again, execute
 from glmlite.errors import BundleError, GlmliteError
 
 
@@ -264,6 +265,19 @@ def test_a_signal_in_a_destructor_is_not_lost(environment, name, code):
     assert ran.stdout == "went on\ncleaned up\n"
     assert ran.stderr.split() == (["Interrupted."] if code == 130 else [])
     assert ran.returncode == code
+
+
+def test_a_lost_signal_where_threads_cannot_be_signalled(monkeypatch):
+    monkeypatch.delattr(signal, "pthread_kill", raising=False)
+    sender = threading.Thread(target=_send_again, args=[signal.SIGINT])
+    with pytest.raises(KeyboardInterrupt):
+        wait_for(sender)
+
+
+def wait_for(thread: threading.Thread) -> None:
+    thread.start()
+    thread.join()
+    time.sleep(0.01)
 
 
 def test_other_errors_in_destructors_are_shown(environment):

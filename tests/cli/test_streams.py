@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -133,3 +134,48 @@ def test_open_streams_stay_what_they_are(environment):
         check=False,
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "你好", "remarked\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_takes_a_part_is_an_error(environment, demo_bundle, tmp_path, unbuffered):
+    resource = pytest.importorskip("resource", reason="there are no limits of a file's size")
+    limit = 1024
+    with open(tmp_path / "out.json", "wb") as output:
+        ran = subprocess.run(
+            [sys.executable, "-m", "glmlite.cli", "inspect", str(demo_bundle), "--json"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env={**environment, "PYTHONUNBUFFERED": unbuffered, "PYTHONDONTWRITEBYTECODE": "1"},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+            timeout=60,
+            check=False,
+        )
+    assert ran.stderr == "Error: Standard output: File too large\n"
+    assert ran.returncode == 2
+    assert (tmp_path / "out.json").stat().st_size == limit
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of Windows always wait")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_does_not_wait_is_waited_for(environment, unbuffered):
+    code = (
+        "from glmlite.cli.streams import prepare_streams\n"
+        "prepare_streams()\n"
+        "print('x' * 300_000)\n"
+        "print('end')\n"
+    )
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env={**environment, "PYTHONUNBUFFERED": unbuffered},
+    )
+    os.close(writer)
+    time.sleep(0.3)  # the pipe fills
+    with open(reader, "rb") as pipe:
+        assert pipe.read() == b"x" * 300_000 + b"\nend\n"
+    _, told = process.communicate(timeout=20)
+    assert (process.returncode, told) == (0, b"")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from glmlite.errors import EngineError
+from glmlite.errors import ConfigError, EngineError
 from glmlite.runtime.engines.options import EngineOptions
 from glmlite.toolchain.errors import ToolchainError
 from glmlite.toolchain.lite_backend import LiteBackend
@@ -206,6 +206,8 @@ def test_what_is_no_ini_file_is_refused(text: str, tmp_path: Path) -> None:
 
 
 def test_engine_options_are_checked() -> None:
-    for bad in ({"device": "gpu"}, {"threads": 0}, {"engine_config": "missing.ini"}):
+    for bad in ({"device": "gpu"}, {"engine_config": "missing.ini"}):
         with pytest.raises(EngineError):
             EngineOptions(**bad)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="threads"):
+        EngineOptions(threads=0)
