@@ -86,6 +86,7 @@ def quantize(
 
     chosen = QuantizeOptions.from_options(options, ("progress", "log"))
     source, output = check_path("source", source), check_path("output", output)
+    check_path("recipe", recipe)  # kept as it is: text may be a name
     if is_cpu_recipe(Path(recipe) if isinstance(recipe, os.PathLike) else recipe):
         from glmlite.quant.cpu_job import CpuJob
         from glmlite.quant.cpu_pipeline import run_cpu

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glmlite.bundle.bundle import MANIFEST
 from glmlite.errors import ConfigError, ExportError
 from glmlite.exporter.weights import weights_bytes
 from glmlite.model.config import ModelConfig
@@ -24,10 +25,12 @@ def check_apart(source: Path, output: Path) -> None:
         output: the new bundle's folder.
 
     Raises:
-        ConfigError: one is the other or lies in it, symbolic links followed.
+        ConfigError: they are the same, the source lies in the output, or the output in a bundle,
+            whose files are all listed and hashed, or in a file. Links and mounts are followed.
     """
     read, written = source.resolve(), output.resolve()
-    if read.is_relative_to(written) or written.is_relative_to(read):
+    closed = read.is_file() or (read / MANIFEST).exists()
+    if _lies_in(read, written) or (closed and _lies_in(written, read)):
         raise ConfigError(
             "The output {output} and what is quantized, {source}, are the same or lie in each "
             "other.",
@@ -36,6 +39,18 @@ def check_apart(source: Path, output: Path) -> None:
             output=str(output),
             source=str(source),
         )
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return any(_same(place, folder) for place in (path, *path.parents))
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether both are one place: by what lies on the disk, since one folder may have two names."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is yet to be made
+        return one == other
 
 
 def check_space(folder: Path, needed: int) -> None:

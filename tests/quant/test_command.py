@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from glmlite.cli.quantize import quantize
 from glmlite.errors import ConfigError, ExportError
+from glmlite.quant.report.place import check_page
 from tests.cli.conftest import write_bundle
 
 
@@ -117,6 +118,23 @@ def test_where_a_report_may_not_be_written(
     with pytest.raises(ConfigError, match=said):
         run(float_bundle, "--recipe", plain, "--accuracy-only", "--report", tmp_path / name)
     assert sizes(tmp_path) == before
+
+
+@pytest.mark.parametrize("manifest", ['{"name": "my web app"}', '{"schema_version": 1}', "[]", ""])
+def test_a_report_may_lie_beside_the_manifest_of_something_else(
+    tmp_path: Path, manifest: str
+) -> None:
+    (tmp_path / "web" / "pages").mkdir(parents=True)
+    (tmp_path / "web" / "manifest.json").write_text(manifest)
+    check_page(tmp_path / "web" / "report.html")
+    check_page(tmp_path / "web" / "pages" / "report.html")
+
+
+def test_a_report_does_not_lie_in_a_damaged_bundle(tmp_path: Path) -> None:
+    manifest = write_bundle(tmp_path / "damaged") / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-20] + b"\xff")
+    with pytest.raises(ConfigError, match="lies in the bundle"):
+        check_page(tmp_path / "damaged" / "report.html")
 
 
 def test_a_report_is_replaced_whole(

@@ -68,6 +68,11 @@ def test_an_empty_path_is_not_the_current_folder(
         glmlite.quantize(paths["source"], recipe=CPU, output=paths["output"])
 
 
+@pytest.mark.parametrize("recipe", [None, 3, "", b"cpu_int8"])
+def test_a_recipe_is_a_path_or_a_name(tmp_path: Path, recipe: Any) -> None:
+    refused(tmp_path, r"^recipe is .*; it must be a path\.$", recipe)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

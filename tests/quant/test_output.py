@@ -21,7 +21,7 @@ from glmlite.progress import NoProgress
 from glmlite.quant import cpu_pipeline
 from glmlite.quant.cpu_job import CpuJob
 from glmlite.quant.job import Job, QuantizeOptions
-from glmlite.quant.output import chosen_bytes
+from glmlite.quant.output import check_apart, chosen_bytes
 from glmlite.quant.pipeline import rounded_bytes
 from tests.cli.conftest import write_bundle
 from tests.quant.conftest import Stages
@@ -72,14 +72,35 @@ def test_the_source_is_not_written_to(
 
 def test_a_checkpoint_is_not_written_to(tmp_path: Path, plain: Path) -> None:
     shutil.copytree(CHECKPOINT, tmp_path / "checkpoint")
-    for output in (tmp_path / "checkpoint", tmp_path / "checkpoint" / "int8"):
+    for output in (tmp_path, tmp_path / "checkpoint"):
         with pytest.raises(ConfigError, match="Name another --output, beside it"):
             glmlite.quantize(tmp_path / "checkpoint", recipe=plain, output=output, **QUICK)
+    file = tmp_path / "checkpoint" / "model.safetensors"
+    with pytest.raises(ConfigError, match="lie in each other"):
+        check_apart(file, file / "int8")
     # A name that only begins alike is another place.
-    path = glmlite.quantize(
-        tmp_path / "checkpoint", recipe=plain, output=tmp_path / "checkpoint-int8", **QUICK
+    before = contents(tmp_path / "checkpoint")
+    for output in (tmp_path / "checkpoint-int8", tmp_path / "checkpoint" / "build" / "int8"):
+        path = glmlite.quantize(tmp_path / "checkpoint", recipe=plain, output=output, **QUICK)
+        Bundle.open(path).verify()
+    assert before.items() <= contents(tmp_path / "checkpoint").items()
+
+
+def test_a_folder_that_has_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As mounts give it, and disks on which upper and lower case are one."""
+    source = write_bundle(tmp_path / "float")
+    found = Path.stat
+    monkeypatch.setattr(
+        Path,
+        "stat",
+        lambda path, **how: found(Path(str(path).replace("FLOAT", "float")), **how),
     )
-    Bundle.open(path).verify()
+    for output in (tmp_path / "FLOAT", tmp_path / "FLOAT" / "int8"):
+        with pytest.raises(ConfigError, match="the same or lie in each other"):
+            check_apart(source, output)
+    with pytest.raises(ConfigError, match="the same or lie in each other"):
+        check_apart(source / "weights", tmp_path / "FLOAT")
+    check_apart(source, tmp_path / "FLOAT-int8" / "x")
 
 
 @pytest.mark.parametrize(

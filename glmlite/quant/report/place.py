@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from glmlite.bundle.bundle import MANIFEST
 from glmlite.errors import ConfigError
 
 SUFFIX = ".html"
+# What a bundle's manifest has, whatever its version.
+_KEYS = ("schema_version", "graphs")
 
 
 def check_page(path: Path) -> None:
@@ -31,10 +34,27 @@ def check_page(path: Path) -> None:
         raise ConfigError("{file} is not a regular file.", file=str(path))
     for place in (folder.resolve(), path.resolve().parent):
         for above in (place, *place.parents):
-            if (above / MANIFEST).exists():
+            if _is_bundle(above):
                 raise ConfigError(
                     "--report {path} lies in the bundle {bundle}, which stays as it is.",
                     hint="Name a file elsewhere: --report report.html",
                     path=str(path),
                     bundle=str(above),
                 )
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether the manifest in there is a bundle's, be it a damaged one: others have files so named.
+
+    Web projects do, and a page may lie anywhere below those.
+    """
+    manifest = folder / MANIFEST
+    try:
+        text = manifest.read_text(encoding="utf-8", errors="replace") if manifest.is_file() else ""
+    except OSError:
+        return False
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return any(f'"{key}"' in text for key in _KEYS)  # half of one may be missing
+    return isinstance(data, dict) and all(key in data for key in _KEYS)
