@@ -20,6 +20,7 @@ from glmlite.bundle.manifest import (
     WeightsEntry,
 )
 from glmlite.bundle.store import check_output, describe_files, publish, staging
+from glmlite.disk import amount, free_bytes
 from glmlite.errors import ExportError
 from glmlite.exporter.backends import Backend, choose_backend
 from glmlite.exporter.config import ExportConfig, load_config
@@ -104,13 +105,13 @@ def _check_space(folder: Path, plan: ExportPlan, backend: Backend) -> None:
     needed = weights_bytes(plan.model, plan.dtype)
     if 0 < plan.parity_layers < plan.model.num_layers and not backend.maps_weights:
         needed += weights_bytes(plan.first_layers(plan.parity_layers).model, plan.dtype)
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < needed:
         raise ExportError(
-            "The export needs {needed:.1f} GB of disk and {path} has {free:.1f} GB free.",
+            "The export needs {needed} of disk and {path} has {free} free.",
             hint="Free some space or name another --output.",
-            needed=needed / 1e9,
-            free=free / 1e9,
+            needed=amount(needed),
+            free=amount(free),
             path=str(folder.parent),
         )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from glmlite.bundle.bundle import MANIFEST
+from glmlite.disk import amount, free_bytes
 from glmlite.errors import ConfigError, ExportError
 from glmlite.exporter.weights import weights_bytes
 from glmlite.model.config import ModelConfig
@@ -63,13 +63,13 @@ def check_space(folder: Path, needed: int) -> None:
     Raises:
         ExportError: the disk has less room.
     """
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(folder)
     if free < needed:
         raise ExportError(
-            "Quantizing needs {needed:.1f} GB of disk and {path} has {free:.1f} GB free.",
+            "Quantizing needs {needed} of disk and {path} has {free} free.",
             hint="Free some space or name another --output.",
-            needed=needed / 1e9,
-            free=free / 1e9,
+            needed=amount(needed),
+            free=amount(free),
             path=str(folder.parent),
         )
 

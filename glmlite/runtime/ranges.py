@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -18,24 +18,32 @@ def check_number(name: str, value: object, interval: str) -> float:
 
     Args:
         name: what the value is called where the user wrote it.
-        value: an int or a float; NaN, bool and anything else are refused.
+        value: a real number, NumPy's included; NaN, bool and anything else are refused.
         interval: mathematical notation, e.g. "(0, 1]" or "[0, inf)".
 
     Raises:
         ConfigError: it does not; the message shows the name, the value and the interval.
     """
     low, high = (float(bound) for bound in interval[1:-1].split(","))
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        above = value > low if interval[0] == "(" else value >= low
-        below = value < high if interval[-1] == ")" else value <= high
-        if above and below and not math.isnan(value):
-            return float(value)
+    if isinstance(value, Real) and not isinstance(value, bool):
+        number = _as_float(value)
+        above = number > low if interval[0] == "(" else number >= low
+        below = number < high if interval[-1] == ")" else number <= high
+        if above and below:  # NaN is neither
+            return number
     raise ConfigError(
         "{name} is {found!r}; it must be a number in {interval}.",
         name=name,
         found=value,
         interval=interval,
     )
+
+
+def _as_float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return math.nan
 
 
 def check_integer(name: str, value: object, minimum: int) -> int:

@@ -108,7 +108,7 @@ def test_a_real_small_disk(checkpoint: Path, tmp_path: Path, factor: float) -> N
         text=True,
         check=False,
     )
-    reason = "GB free" if factor < 1 else "No space left"
+    reason = " free" if factor < 1 else "No space left"
     failed_cleanly(result_of(found), reason, "Free some space")
 
 

@@ -149,7 +149,7 @@ def test_a_full_disk_is_seen_first(
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     stages = Stages()
     place = tmp_path / "place"
-    with pytest.raises(ExportError, match="Quantizing needs"):
+    with pytest.raises(ExportError, match=r"Quantizing needs \d.*\d MB of disk"):
         glmlite.quantize(
             float_bundle,
             recipe=plain if kind == "cpu" else small_recipe(),

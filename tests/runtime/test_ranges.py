@@ -1,12 +1,15 @@
-"""Integers of NumPy are integers."""
+"""Numbers of NumPy are numbers."""
 
 from __future__ import annotations
+
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from glmlite.errors import ConfigError
-from glmlite.runtime.ranges import check_integer
+from glmlite.runtime.ranges import check_integer, check_number
 from glmlite.runtime.sampling import SamplingParams
 
 
@@ -19,3 +22,18 @@ def test_numpy_integers_are_taken() -> None:
 def test_other_values_are_not(value: object) -> None:
     with pytest.raises(ConfigError):
         check_integer("n", value, 0)
+
+
+@pytest.mark.parametrize("value", [5, 5.0, np.int64(5), np.float32(5), np.float16(5), Fraction(5)])
+def test_real_numbers_are_taken(value: object) -> None:
+    found = check_number("n", value, "(0, 5]")
+    assert (type(found), found) == (float, 5.0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, np.bool_(True), "3", None, 3j, math.nan, np.float32("nan"), 5.5, 0, 10**400, -(10**400)],
+)
+def test_other_numbers_are_not(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"^n is .*; it must be a number in"):
+        check_number("n", value, "(0, 5]")
