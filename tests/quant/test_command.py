@@ -98,6 +98,7 @@ def sizes(folder: Path) -> dict[Path, int]:
         ("other/report.html", "lies in the bundle"),
         ("link/report.html", "lies in the bundle"),
         ("page.html", "lies in the bundle"),
+        ("text.html", "must end in .html"),
     ],
 )
 def test_where_a_report_may_not_be_written(
@@ -111,6 +112,8 @@ def test_where_a_report_may_not_be_written(
     write_bundle(tmp_path / "other")
     (tmp_path / "link").symlink_to(float_bundle)
     (tmp_path / "page.html").symlink_to(float_bundle / "tokenizer.model")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "text.html").symlink_to(tmp_path / "notes.txt")
     before = sizes(tmp_path)
     monkeypatch.setattr(
         "glmlite.quant.comparison.compare_recipes", lambda *_a: pytest.fail("measured first")

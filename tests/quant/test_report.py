@@ -118,6 +118,17 @@ def test_a_page_needs_nothing_and_runs_nothing(write, reports, which) -> None:
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x00-\x08]", page.source)
 
 
+def test_a_link_stays_a_link_and_a_name_may_be_long(tmp_path: Path, reports) -> None:
+    page, link = tmp_path / "pages" / ("p" * 250 + ".html"), tmp_path / "link.html"
+    page.parent.mkdir()
+    link.symlink_to(page)
+    for _time in range(2):
+        write_report(link, reports[:1], "glm2", from_huggingface(MODELS["glm2"].config))
+        assert link.is_symlink()
+        assert list(page.parent.iterdir()) == [page]
+        assert "</html>" in page.read_text(encoding="utf-8")
+
+
 def test_figures_are_on_the_page(write, reports) -> None:
     fine = reports[0].entry
     page = write(reports[:1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def write_report(
     """Write the page, in the user's language, whole or not at all.
 
     Args:
-        path: of the file.
+        path: of the file, or of a link to it.
         reports: of one quantized model, or of several recipes on the same text.
         family: of the model.
         model: its sizes.
@@ -28,8 +29,10 @@ def write_report(
 
     about = f"{family}, {model.num_layers} × {model.hidden_size}"
     page = render(reports, about)
-    # Beside its place and then renamed: an older page is never half replaced.
-    unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
+    # Beside its place and then renamed: an older page is never half replaced, and a link stays one.
+    path = path.resolve()
+    # Short, whatever the page is called: a name may be as long as names can be.
+    unfinished = path.with_name(f".{secrets.token_hex(4)}.part")
     try:
         unfinished.write_text(page, encoding="utf-8")
         unfinished.replace(path)

@@ -22,17 +22,16 @@ def check_page(path: Path) -> None:
             hashed, or its folder cannot be written.
     """
     if path.suffix.lower() != SUFFIX:
-        raise ConfigError(
-            "--report {path}: the name must end in {suffix}.", path=str(path), suffix=SUFFIX
-        )
-    folder = path.absolute().parent
+        raise _no_page(path)
+    target = path.resolve()  # a link stays, and what it names is written
+    folder = target.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise ConfigError(
             "--report {path}: the folder does not exist or cannot be written.", path=str(path)
         )
     if path.exists() and not path.is_file():
         raise ConfigError("{file} is not a regular file.", file=str(path))
-    for place in (folder.resolve(), path.resolve().parent):
+    for place in (path.absolute().parent.resolve(), folder):
         for above in (place, *place.parents):
             if _is_bundle(above):
                 raise ConfigError(
@@ -41,6 +40,14 @@ def check_page(path: Path) -> None:
                     path=str(path),
                     bundle=str(above),
                 )
+    if target.suffix.lower() != SUFFIX:
+        raise _no_page(target)
+
+
+def _no_page(path: Path) -> ConfigError:
+    return ConfigError(
+        "--report {path}: the name must end in {suffix}.", path=str(path), suffix=SUFFIX
+    )
 
 
 def _is_bundle(folder: Path) -> bool:
