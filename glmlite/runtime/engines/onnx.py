@@ -76,8 +76,10 @@ def open_onnx(
     )
 
     def load(entry: GraphEntry) -> OnnxGraph:
-        session = open_session(bundle.path / entry.file, options.threads, settings.spinning)
-        return OnnxGraph(session, entry, files[entry.file])
+        file = files[entry.file]
+        path = bundle.path / entry.file
+        session = open_session(path, options.threads, settings.spinning, file)
+        return OnnxGraph(session, entry, file)
 
     spec = EngineSpec(
         name=NAME,
@@ -121,7 +123,7 @@ class OnnxEngine:
         self._is_open = True
         self._spec = spec
         needed = {phases[phase].file: phases[phase] for phase in ("decode", "prefill")}
-        # ONNX Runtime rearranges the weights of a graph on one core.
+        # Where ONNX Runtime rearranges the weights of a graph on one core, there are others.
         with ThreadPoolExecutor(len(needed)) as pool:
             self._graphs = dict(zip(needed, pool.map(load, needed.values()), strict=True))
 

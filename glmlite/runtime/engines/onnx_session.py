@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from glmlite.bundle.onnx_file import OnnxFile
 from glmlite.errors import EngineError
 from glmlite.runtime.chunks import LARGEST_DYNAMIC_CHUNK
 from glmlite.runtime.engines.interrupts import interrupt_deferred
-from glmlite.runtime.engines.mapped_pages import pages_given_back
+from glmlite.runtime.engines.mapped_weights import MappedWeights, can_give_back
 from glmlite.runtime.engines.versions import version_key
 from glmlite.runtime.threads import default_threads
 
 # The first one whose MatMulNBits takes 8 bits on a CPU.
 MINIMUM = "1.22"
+_PROVIDERS = ["CPUExecutionProvider"]
 _PARALLEL = "session.prepack.enable_parallel"
 # Of ONNX Runtime's log: what it throws is told in our own words.
 _FATAL = 4
@@ -72,7 +74,9 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def open_session(path: Path, threads: int | None, spinning: bool = True) -> Any:
+def open_session(
+    path: Path, threads: int | None, spinning: bool = True, file: OnnxFile | None = None
+) -> Any:
     """An `InferenceSession` of a graph that was checked (`check_onnx_graphs`).
 
     Weights are mapped from the bundle's file; those that ONNX Runtime rearranges for its kernels
@@ -82,6 +86,8 @@ def open_session(path: Path, threads: int | None, spinning: bool = True) -> Any:
         path: of the graph.
         threads: that share a product; None: one for each core.
         spinning: see `OnnxSettings`.
+        file: what the graph says of itself; None: ONNX Runtime maps the weights, and rearranges
+            them on one thread.
 
     Raises:
         EngineError: ONNX Runtime is missing, or refuses the graph.
@@ -95,10 +101,18 @@ def open_session(path: Path, threads: int | None, spinning: bool = True) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     options.log_severity_level = _FATAL
     try:
-        with _in_unicode(path) as name, pages_given_back(path.parent) as is_bounded:
-            # On all threads, for which it holds on to all that is mapped.
-            options.add_session_config_entry(_PARALLEL, str(int(is_bounded)))
-            return onnxruntime.InferenceSession(name, options, providers=["CPUExecutionProvider"])
+        with contextlib.ExitStack() as stack:
+            name = stack.enter_context(_in_unicode(path))
+            weights = None
+            if file is not None and can_give_back():
+                weights = MappedWeights(path.parent, file, onnxruntime)
+                for tensor, value in weights.values.items():
+                    options.add_initializer(tensor, value)
+                on_all = stack.enter_context(weights.giving_back())
+                options.add_session_config_entry(_PARALLEL, str(int(on_all)))
+            session = onnxruntime.InferenceSession(name, options, providers=_PROVIDERS)
+        session.weights = weights  # it only points at them
+        return session
     except Exception as error:
         raise EngineError(
             "ONNX Runtime {version} does not open {path}: {error}",
