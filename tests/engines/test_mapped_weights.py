@@ -77,7 +77,7 @@ def test_it_happens_while_the_block_runs(tmp_path: Path, monkeypatch: pytest.Mon
         time.sleep(5 * mapped_weights.SECONDS)
         weights.values["w"].numpy().sum()
         for _ in range(500):
-            if not held(tmp_path / "m" / "data_0"):
+            if held(tmp_path / "m" / "data_0") <= SIZE // 2:  # maybe in the middle of the sum
                 break
             time.sleep(0.01)
         else:
@@ -122,6 +122,17 @@ def test_two_quantized_graphs_open_side_by_side(
         found = both_ways(path, monkeypatch)[0]
         np.testing.assert_array_equal(found[0], wanted[0])
         np.testing.assert_array_equal(found[1], wanted[1])
+
+
+@pytest.mark.parametrize(("version", "ours"), [("0.1", True), ("99.0", False)])
+def test_an_onnx_runtime_that_stops_all_threads_maps_by_itself(
+    bundles: Bundles, version: str, ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_session, "_LETS_THREADS_RUN", version)
+    path = bundles.export("prefix_wide", **FORMATS["onnx"])
+    file = glmlite.bundle.onnx_file.read_onnx_file(path / "model.onnx")
+    session = onnx_session.open_session(path / "model.onnx", 1, file=file)
+    assert (session.weights is not None) == ours
 
 
 def test_without_another_thread_it_opens_on_one(

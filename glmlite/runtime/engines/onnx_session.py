@@ -21,6 +21,8 @@ from glmlite.runtime.threads import default_threads
 # The first one whose MatMulNBits takes 8 bits on a CPU.
 MINIMUM = "1.22"
 _PROVIDERS = ["CPUExecutionProvider"]
+# The first one that lets Python's other threads run while it opens a graph.
+_LETS_THREADS_RUN = "1.31"
 _PARALLEL = "session.prepack.enable_parallel"
 # Of ONNX Runtime's log: what it throws is told in our own words.
 _FATAL = 4
@@ -104,7 +106,7 @@ def open_session(
         with contextlib.ExitStack() as stack:
             name = stack.enter_context(_in_unicode(path))
             weights = None
-            if file is not None and can_give_back():
+            if file is not None and _can_give_back(onnxruntime):
                 weights = MappedWeights(path.parent, file, onnxruntime)
                 for tensor, value in weights.values.items():
                     options.add_initializer(tensor, value)
@@ -121,6 +123,12 @@ def open_session(
             path=str(path),
             error=first_words(error),
         ) from error
+
+
+def _can_give_back(onnxruntime: Any) -> bool:
+    """Whether pages can be given back while this ONNX Runtime opens a graph."""
+    runs = version_key(str(onnxruntime.__version__)) >= version_key(_LETS_THREADS_RUN)
+    return runs and can_give_back()
 
 
 @contextlib.contextmanager
