@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +71,20 @@ def test_what_is_given_back_can_be_read_again(tmp_path: Path) -> None:
 def test_it_happens_while_the_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped_weights, "LIMIT", SIZE // 2)
     weights = weights_of(tmp_path / "m", whole())
+    given, really = threading.Event(), weights.give_back
+
+    def give_back() -> None:
+        really()
+        given.set()
+
+    monkeypatch.setattr(weights, "give_back", give_back)
     with weights.giving_back() as works:
         assert works
-        time.sleep(5 * mapped_weights.SECONDS)
-        weights.values["w"].numpy().sum()
+        assert not given.wait(5 * mapped_weights.SECONDS), "there is nothing yet"
         for _ in range(500):
-            if held(tmp_path / "m" / "data_0") <= SIZE // 2:  # maybe in the middle of the sum
+            weights.values["w"].numpy().sum()
+            if given.wait(0.01):
                 break
-            time.sleep(0.01)
         else:
             pytest.fail("nothing was given back")
         running = threading.active_count()
