@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from glmlite.bundle.contents import check_weights
 from glmlite.bundle.manifest import GraphEntry, Manifest
-from glmlite.bundle.onnx_file import OnnxFile, OnnxFileError, TensorType, read_onnx_file
+from glmlite.bundle.onnx_file import OnnxFile, OnnxFileError, TensorType
+from glmlite.bundle.onnx_reader import read_onnx_file
 from glmlite.errors import BundleError, EngineError
 from glmlite.i18n import _
 from glmlite.model.config import ModelConfig

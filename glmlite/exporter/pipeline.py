@@ -20,7 +20,7 @@ from glmlite.bundle.manifest import (
     WeightsEntry,
 )
 from glmlite.bundle.store import check_output, describe_files, publish, staging
-from glmlite.disk import amount, free_bytes
+from glmlite.disk import check_space
 from glmlite.errors import ExportError
 from glmlite.exporter.backends import Backend, choose_backend
 from glmlite.exporter.config import ExportConfig, load_config
@@ -105,15 +105,7 @@ def _check_space(folder: Path, plan: ExportPlan, backend: Backend) -> None:
     needed = weights_bytes(plan.model, plan.dtype)
     if 0 < plan.parity_layers < plan.model.num_layers and not backend.maps_weights:
         needed += weights_bytes(plan.first_layers(plan.parity_layers).model, plan.dtype)
-    free = free_bytes(folder)
-    if free < needed:
-        raise ExportError(
-            "The export needs {needed} of disk and {path} has {free} free.",
-            hint="Free some space or name another --output.",
-            needed=amount(needed),
-            free=amount(free),
-            path=str(folder.parent),
-        )
+    check_space(folder, needed, _("The export"))
 
 
 def _fill(folder: Path, plan: ExportPlan, backend: Backend, progress: Progress) -> Manifest:

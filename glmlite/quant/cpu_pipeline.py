@@ -12,6 +12,7 @@ from pathlib import Path
 import glmlite
 from glmlite.bundle.manifest import FileEntry, Manifest, WeightsEntry
 from glmlite.bundle.store import check_output, describe_files, publish, staging
+from glmlite.disk import check_space
 from glmlite.errors import ExportError
 from glmlite.exporter.onnx_graph.builder import import_onnx
 from glmlite.exporter.weights import DATA, INDEX, PREFIX_CACHE, WEIGHTS, write_prefix
@@ -26,7 +27,7 @@ from glmlite.quant.cpu_graphs import compare_with_reference, emit_graphs
 from glmlite.quant.cpu_job import CpuJob
 from glmlite.quant.cpu_weights import write_cpu_weights
 from glmlite.quant.job import QuantizeReport
-from glmlite.quant.output import check_apart, check_space, chosen_bytes
+from glmlite.quant.output import check_apart, chosen_bytes
 from glmlite.quant.report import REPORT, write_report
 from glmlite.quant.weights import stored_bytes
 from glmlite.runtime.engines.onnx_session import import_onnxruntime
@@ -61,7 +62,7 @@ def run_cpu(job: CpuJob, output: Path, *, progress: Progress | None = None) -> Q
     try:
         with staging(output, job.options.overwrite) as folder:
             sets = [job.first] if job.second is None else [job.first, job.second]
-            check_space(folder, chosen_bytes(job.source.model, *sets))
+            check_space(folder, chosen_bytes(job.source.model, *sets), _("Quantizing"))
             manifest, reports = _fill(job, folder, progress)
             publish(folder, manifest.to_json(), output)
     except OSError as error:

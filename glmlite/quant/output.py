@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from glmlite.bundle.bundle import MANIFEST
-from glmlite.disk import amount, free_bytes
-from glmlite.errors import ConfigError, ExportError
+from glmlite.errors import ConfigError
 from glmlite.exporter.weights import weights_bytes
 from glmlite.model.config import ModelConfig
 from glmlite.model.parameters import parameter_shapes
@@ -51,27 +50,6 @@ def _same(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:  # one of them is yet to be made
         return one == other
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Refuse to begin what cannot end.
-
-    Args:
-        folder: the staging folder, beside the output.
-        needed: bytes that will be written at least.
-
-    Raises:
-        ExportError: the disk has less room.
-    """
-    free = free_bytes(folder)
-    if free < needed:
-        raise ExportError(
-            "Quantizing needs {needed} of disk and {path} has {free} free.",
-            hint="Free some space or name another --output.",
-            needed=amount(needed),
-            free=amount(free),
-            path=str(folder.parent),
-        )
 
 
 def chosen_bytes(config: ModelConfig, *sets: Mapping[str, Choice]) -> int:

@@ -13,6 +13,7 @@ from glmlite.bundle.accuracy import AccuracyEntry
 from glmlite.bundle.manifest import GraphEntry, Manifest, ParityEntry, WeightsEntry
 from glmlite.bundle.store import check_output, describe_files, publish, staging
 from glmlite.bundle.weights import BundleWeights
+from glmlite.disk import check_space
 from glmlite.errors import ExportError
 from glmlite.exporter.weights import INDEX, WEIGHTS
 from glmlite.i18n import _
@@ -22,7 +23,7 @@ from glmlite.quant.bar import check_bar, require_text
 from glmlite.quant.conversion import convert_graphs
 from glmlite.quant.converter import find_converter
 from glmlite.quant.job import Job, QuantizeReport
-from glmlite.quant.output import check_apart, check_space, rounded_bytes
+from glmlite.quant.output import check_apart, rounded_bytes
 from glmlite.quant.portable import choose_integer, compare, export_portable
 from glmlite.quant.process import Log
 from glmlite.quant.report import REPORT, write_report
@@ -93,7 +94,7 @@ def run_quantize(
         require_text(sample)
     try:
         with staging(output, job.options.overwrite) as folder:
-            check_space(folder, _least_bytes(job))
+            check_space(folder, _least_bytes(job), _("Quantizing"))
             _copy_along(job.bundle, folder)
             if job.options.portable:
                 made = _portable(job, folder, progress)

@@ -279,13 +279,12 @@ class Model:
         StopStrings(stop)
         policy = check_overflow(overflow or ("error" if session is None else session.overflow))
         tokenizer = self.tokenizer
-        sampler = Sampler(
+        return Sampler(
             SamplingParams.from_options(sampling),
             self.spec.vocab_size,
             num_ids=tokenizer.num_ids if tokenizer else None,
             banned=tokenizer.never_sampled if tokenizer else (),
-        )
-        return sampler, policy
+        ), policy
 
     @contextlib.contextmanager
     def _borrow(self, given: Session | None) -> Iterator[Session]:

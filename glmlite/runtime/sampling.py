@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
 
 from glmlite.errors import ConfigError, EngineError
+from glmlite.keywords import check_keywords
 from glmlite.runtime.engines.base import Float32Array, Int32Array
 from glmlite.runtime.filters import (
     apply_min_p,
@@ -78,14 +78,7 @@ class SamplingParams:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> SamplingParams:
         """Parameters from keyword arguments; a `ConfigError` names the one nearest to a typo."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in options:
-            if name not in known:
-                raise ConfigError(
-                    "There is no sampling option {name!r}; did you mean {nearest}?",
-                    name=name,
-                    nearest=max(known, key=lambda k: SequenceMatcher(None, k, name).ratio()),
-                )
+        check_keywords(options, [field.name for field in dataclasses.fields(cls)])
         return cls(**options)
 
 

@@ -5,23 +5,20 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from glmlite.bundle import Bundle
 from glmlite.bundle.manifest import GraphEntry
-from glmlite.errors import ConfigError, EngineError
+from glmlite.errors import EngineError
 from glmlite.exporter.recipes import list_recipes
 from glmlite.model.presets import PRESETS
 from glmlite.runtime.engines import EngineOptions
 from glmlite.runtime.engines.graphs import GraphSet
 from glmlite.runtime.engines.lite_config import (
-    Gear,
     gear_options,
     load_lite_config,
-    parse_gears,
     render,
     variable_options,
 )
@@ -30,17 +27,11 @@ from glmlite.runtime.engines.lite_config.keys import GLMLITE_SECTION, KEYS
 from glmlite.toolchain.exporter import signature
 from glmlite.toolchain.mindir_names import cache_names, output_names
 from glmlite.toolchain.mindir_nodes import list_nodes
-from glmlite.toolchain.signature import TensorInfo
 from tests.engines.bundles import Bundles
+from tests.engines.lite_options import GEARS, all_documented, dynamic_inputs
 
 SHIPPED = sorted(list_recipes("runtime"))
 PHASES = {"/b/p.mindir": "prefill", "/b/d.mindir": "decode"}
-
-
-def _all_documented(sections: Mapping[str, Mapping[str, str]]) -> None:
-    for section, values in sections.items():
-        for key, value in values.items():
-            assert KEYS[section][key].accepts(value), (section, key, value)
 
 
 def test_what_ships() -> None:
@@ -50,8 +41,8 @@ def test_what_ships() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_key_is_documented(name: str) -> None:
     config = load_lite_config(name)
-    _all_documented(config.sections)
-    _all_documented({GLMLITE_SECTION: {"cache": config.cache or ""}})
+    all_documented(config.sections)
+    all_documented({GLMLITE_SECTION: {"cache": config.cache or ""}})
     assert config == load_lite_config(str(list_recipes("runtime")[name]))
 
 
@@ -89,7 +80,7 @@ def test_lite_2_0_reads_the_generated_files(
     sections = load_lite_config("ascend_ge").merged(
         {
             "ascend_context": variable_options(graph, "float32", 0),
-            "ge_graph_options": gear_options(_inputs(), GEARS),
+            "ge_graph_options": gear_options(dynamic_inputs(), GEARS),
         }
     )
     config = tmp_path / "decode.ini"
@@ -197,7 +188,7 @@ def test_positions_of_the_6b_model() -> None:
     found = variable_options(_graph(layers), "float32", 0)
     # Three rows in front of 56 caches, one output in front of them; both counted from 0.
     assert found == {"inputs_to_variable": "[3~58]", "outputs_to_variable": "[1~56]"}
-    _all_documented({"ascend_context": found})
+    all_documented({"ascend_context": found})
 
 
 def test_what_cannot_live_in_variables() -> None:
@@ -250,7 +241,7 @@ def test_exported_graphs_are_fit_for_variables(
     wanted = {"inputs_to_variable": f"[3~{2 + 2 * layers}]"}
     for entry in choice["graphs"].values():
         assert entry["sections"]["ascend_context"].items() >= wanted.items()
-        _all_documented(entry["sections"])
+        all_documented(entry["sections"])
 
 
 def test_graphs_of_other_names_are_refused(bundles: Bundles, tmp_path: Path) -> None:
@@ -277,82 +268,3 @@ def test_variables_need_ge_and_a_bundle(tmp_path: Path) -> None:
 
 
 # --- gears --------------------
-
-GEARS = (Gear(1, 1, 512), Gear(1, 128, 512), Gear(4, 1, 2048))
-
-
-def _inputs(batch: int = -1, tokens: int = -1, length: int = -1) -> list[TensorInfo]:
-    cache = (batch, 2, length, 128)
-    return [
-        TensorInfo("input_ids", (batch, tokens), "int32"),
-        TensorInfo("position", (batch,), "int32"),
-        TensorInfo("valid_length", (batch,), "int32"),
-        TensorInfo("past0", cache, "float16"),
-        TensorInfo("past1", cache, "float16"),
-    ]
-
-
-def test_gears_of_a_dynamic_graph() -> None:
-    found = gear_options(_inputs(), GEARS)
-    assert found["ge.inputShape"] == (
-        "input_ids:-1,-1;position:-1;valid_length:-1;past0:-1,2,-1,128;past1:-1,2,-1,128"
-    )
-    # Eight dimensions of -1, in the order in which they stand in ge.inputShape.
-    assert found["ge.dynamicDims"] == (
-        "1,1,1,1,1,512,1,512;1,128,1,1,1,512,1,512;4,1,4,4,4,2048,4,2048"
-    )
-    _all_documented({"ge_graph_options": found})
-    holes = found["ge.inputShape"].count("-1")
-    assert all(gear.count(",") + 1 == holes for gear in found["ge.dynamicDims"].split(";"))
-
-
-def test_gears_over_tokens_alone() -> None:
-    found = gear_options(_inputs(1, -1, 512), (Gear(1, 32, 512), Gear(1, 128, 512)))
-    assert found["ge.dynamicDims"] == "32;128"
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("1x32x512", "There are 1 gears; GE takes 2 to 100"),
-        (",".join(f"1x{t}x512" for t in range(1, 102)), "There are 101 gears"),
-        ("1x32x512,1x32x512", "1x32x512 is listed twice"),
-        ("1x64x512,1x32x512", "1x32x512 stands behind 1x64x512"),
-        ("1x32,1x64", "'1x32' is no gear"),
-        ("1x32x512,1x64x32", "64 tokens do not fit a cache of 32"),
-        ("0x1x2,1x1x2", "between 1 and"),
-    ],
-)
-def test_bad_gears(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        parse_gears(text)
-
-
-def test_a_hundred_gears_are_fine() -> None:
-    gears = parse_gears(",".join(f"1x{t}x512" for t in range(1, 101)))
-    assert gear_options(_inputs(), gears)["ge.dynamicDims"].count(";") == 99
-
-
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        (_inputs(1, 1, 512), "no dynamic dimension"),
-        (_inputs(2), "has 2 fixed"),
-        (_inputs()[:4], "has 4 inputs"),
-        ([*_inputs()[:4], TensorInfo("past1", (-1, -1, -1, 128), "float16")], "the model fixes"),
-        ([*_inputs()[:4], TensorInfo("past1", (-1, 2), "float16")], "with 2 dimensions"),
-        ([*_inputs()[:4], TensorInfo("a:b", (-1, 2, -1, 128), "float16")], "'a:b'"),
-        (_inputs(-1, 1, 512), "has 1 fixed"),
-    ],
-)
-def test_gears_for_the_wrong_graph(inputs: list[TensorInfo], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        gear_options(inputs, GEARS)
-
-
-def test_gears_that_are_the_same_to_a_graph() -> None:
-    inputs = _inputs(1, -1, 512)
-    inputs[0] = TensorInfo("input_ids", (1, 1), "int32")
-    inputs[3] = TensorInfo("past0", (-1, 2, 512, 128), "float16")
-    with pytest.raises(ConfigError, match=r"asks for another size|are the same"):
-        gear_options(inputs, (Gear(1, 1, 512), Gear(1, 2, 512)))

@@ -13,6 +13,7 @@ import pytest
 
 import glmlite
 from glmlite.bundle.onnx_file import OnnxFile, StoredTensor
+from glmlite.bundle.onnx_reader import read_onnx_file
 from glmlite.demo import CHECKPOINT
 from glmlite.runtime.engines import mapped_weights, onnx_session
 from glmlite.runtime.engines.mapped_weights import MappedWeights
@@ -135,7 +136,7 @@ def test_an_onnx_runtime_that_stops_all_threads_maps_by_itself(
 ) -> None:
     monkeypatch.setattr(onnx_session, "_LETS_THREADS_RUN", version)
     path = bundles.export("prefix_wide", **FORMATS["onnx"])
-    file = glmlite.bundle.onnx_file.read_onnx_file(path / "model.onnx")
+    file = read_onnx_file(path / "model.onnx")
     session = onnx_session.open_session(path / "model.onnx", 1, file=file)
     assert (session.weights is not None) == ours
 
@@ -149,6 +150,6 @@ def test_without_another_thread_it_opens_on_one(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(mapped_weights.threading.Thread, "start", no_more)
-    file = glmlite.bundle.onnx_file.read_onnx_file(path / "model.onnx")
+    file = read_onnx_file(path / "model.onnx")
     session = onnx_session.open_session(path / "model.onnx", 1, file=file)
     assert session.get_inputs()

@@ -13,8 +13,9 @@ import pytest
 
 import glmlite
 from glmlite.bundle import Bundle
-from glmlite.bundle.onnx_file import MAX_NODES, OnnxFileError, read_onnx_file
+from glmlite.bundle.onnx_file import OnnxFileError
 from glmlite.bundle.onnx_graphs import check_onnx_graphs
+from glmlite.bundle.onnx_reader import MAX_NODES, read_onnx_file
 from glmlite.errors import BundleError, EngineError, GlmliteError
 from glmlite.runtime.engines import onnx as engine
 from tests.engines.bundles import FORMATS, Bundles
