@@ -66,7 +66,7 @@ def run_glmlite(bundle: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "glmlite.cli", "bench", bundle, "--json"]
     command += ["--threads", arguments.threads, "--prompt-tokens", arguments.prompt_tokens]
     command += ["--new-tokens", 32, "--repeats", arguments.repeats]
-    command += ["--contexts", arguments.contexts, "--no-bandwidth"]
+    command += ["--contexts", arguments.contexts]
     return last_object(run(command))
 
 
@@ -109,6 +109,7 @@ def glmlite_row(found: dict[str, Any], bits: str, recipe: str) -> Row:
         ours=True,
         decode_growth=found["decode_growth"],
         second_turn_share=turn and turn["share"],
+        bandwidth_share=found["bandwidth_share"],
     )
 
 

@@ -196,3 +196,6 @@ def test_the_table_puts_ours_beside_the_better_peer(capsys):
     assert "55.00 tok/s (**5.00×**)" in printed
     assert "6.00 tok/s (**2.00×**)" in printed
     assert "| 6.0 GB/s | 60% | 1.0 GiB |" in printed
+    beside = dataclasses.replace(ours, bandwidth_share=0.8)
+    print_markdown([row, beside], [], found)
+    assert "| 6.0 GB/s | 80% | 1.0 GiB |" in capsys.readouterr().out
